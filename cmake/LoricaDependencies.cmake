@@ -1,0 +1,76 @@
+# Finds every library that Lorica links. Optional ones (Arrow, sentencepiece) become empty lists when missing,
+# and the configure log says which feature that turns off.
+find_package(Threads REQUIRED)
+find_package(PkgConfig REQUIRED)
+find_package(fmt REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(tomlplusplus REQUIRED)
+find_package(CLI11 REQUIRED)
+pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
+pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
+
+# Python that holds torch (and pyarrow): an explicit one, the project's .venv, or whatever is active.
+if(NOT LORICA_PYTHON)
+  if(EXISTS "${CMAKE_SOURCE_DIR}/.venv/bin/python")
+    set(LORICA_PYTHON "${CMAKE_SOURCE_DIR}/.venv/bin/python")
+  else()
+    find_program(LORICA_PYTHON NAMES python3 python REQUIRED)
+  endif()
+endif()
+message(STATUS "Python for LibTorch and Arrow: ${LORICA_PYTHON}")
+
+execute_process(COMMAND "${LORICA_PYTHON}" -c "import torch.utils; print(torch.utils.cmake_prefix_path)"
+                OUTPUT_VARIABLE LORICA_TORCH_PREFIX OUTPUT_STRIP_TRAILING_WHITESPACE RESULT_VARIABLE torch_status)
+if(NOT torch_status EQUAL 0)
+  message(FATAL_ERROR "torch is not importable by ${LORICA_PYTHON}. Run `make setup`, or pass -DLORICA_PYTHON=…")
+endif()
+list(APPEND CMAKE_PREFIX_PATH "${LORICA_TORCH_PREFIX}")
+find_package(Torch REQUIRED)
+if(Torch_VERSION VERSION_LESS 2.11 OR Torch_VERSION VERSION_GREATER_EQUAL 2.14)
+  message(WARNING "Lorica is tested with torch 2.11 to 2.13; this is ${Torch_VERSION}")
+endif()
+
+# pyarrow ships Arrow's headers and libraries: no system Arrow is needed to read Parquet.
+set(LORICA_ARROW "")
+execute_process(COMMAND "${LORICA_PYTHON}" -c
+  "import pyarrow as p; print(p.get_include()); print(p.get_library_dirs()[0]); print(p.__version__.split('.')[0])"
+  OUTPUT_VARIABLE arrow_facts OUTPUT_STRIP_TRAILING_WHITESPACE RESULT_VARIABLE arrow_status ERROR_QUIET)
+if(arrow_status EQUAL 0)
+  string(REPLACE "\n" ";" arrow_facts "${arrow_facts}")
+  list(GET arrow_facts 0 arrow_include)
+  list(GET arrow_facts 1 arrow_lib_dir)
+  list(GET arrow_facts 2 arrow_major)
+  foreach(part arrow parquet)
+    add_library(lorica_${part}_import SHARED IMPORTED)
+    set_target_properties(lorica_${part}_import PROPERTIES
+      IMPORTED_LOCATION "${arrow_lib_dir}/lib${part}.so.${arrow_major}00"
+      INTERFACE_INCLUDE_DIRECTORIES "${arrow_include}"
+      INTERFACE_COMPILE_DEFINITIONS LORICA_HAS_ARROW=1)
+    list(APPEND LORICA_ARROW lorica_${part}_import)
+  endforeach()
+else()
+  message(STATUS "pyarrow not found: reading Parquet files is turned off (pip install pyarrow)")
+endif()
+
+set(LORICA_SENTENCEPIECE "")
+pkg_check_modules(SENTENCEPIECE IMPORTED_TARGET sentencepiece)
+if(SENTENCEPIECE_FOUND)
+  add_library(lorica_sentencepiece INTERFACE)
+  target_link_libraries(lorica_sentencepiece INTERFACE PkgConfig::SENTENCEPIECE)
+  target_compile_definitions(lorica_sentencepiece INTERFACE LORICA_HAS_SENTENCEPIECE=1)
+  set(LORICA_SENTENCEPIECE lorica_sentencepiece)
+else()
+  message(STATUS "sentencepiece not found: tokenizer.model files are turned off (libsentencepiece-dev)")
+endif()
+
+if(LORICA_TESTS)
+  find_package(GTest REQUIRED)
+  enable_testing()
+endif()
+if(LORICA_BENCH)
+  find_package(benchmark REQUIRED)
+endif()
+
+# RPATH to LibTorch and Arrow in the build tree and after `install`, so that build/lorica runs as it is.
+set(CMAKE_INSTALL_RPATH_USE_LINK_PATH ON)

@@ -1,0 +1,35 @@
+# Compiler flags, linker, compiler cache and sanitizers, all carried by the interface target lorica_flags.
+find_program(LORICA_CCACHE ccache)
+if(LORICA_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  # The sloppiness settings are what ccache asks for when precompiled headers are in use.
+  set(CMAKE_CXX_COMPILER_LAUNCHER
+      ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime ${LORICA_CCACHE})
+endif()
+
+add_library(lorica_flags INTERFACE)
+target_include_directories(lorica_flags INTERFACE "${CMAKE_SOURCE_DIR}/src")
+target_compile_options(lorica_flags INTERFACE -Wall -Wextra -Werror -fno-strict-aliasing)
+if(LORICA_CCACHE)
+  target_compile_options(lorica_flags INTERFACE -fpch-preprocess)
+endif()
+
+# The portable baseline; a source file named *_avx2.cpp or *_avx512.cpp gets its own instruction set (LoricaLayer.cmake).
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  target_compile_options(lorica_flags INTERFACE -march=x86-64-v2)
+endif()
+
+find_program(LORICA_MOLD mold)
+if(LORICA_MOLD)
+  target_link_options(lorica_flags INTERFACE -fuse-ld=mold)
+endif()
+
+set(CMAKE_CXX_FLAGS_RELEASE "-O2 -DNDEBUG")
+if(LORICA_SANITIZE STREQUAL "address")
+  target_compile_options(lorica_flags INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
+  target_link_options(lorica_flags INTERFACE -fsanitize=address,undefined)
+elseif(LORICA_SANITIZE STREQUAL "thread")
+  target_compile_options(lorica_flags INTERFACE -fsanitize=thread -fno-omit-frame-pointer)
+  target_link_options(lorica_flags INTERFACE -fsanitize=thread)
+elseif(LORICA_SANITIZE)
+  message(FATAL_ERROR "LORICA_SANITIZE must be empty, address or thread, not '${LORICA_SANITIZE}'")
+endif()

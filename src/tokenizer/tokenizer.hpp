@@ -1,0 +1,71 @@
+// Text to token ids and back, as the Hugging Face `tokenizers` library does it for the same tokenizer.json.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace lorica::tokenizer {
+
+using TokenId = std::int32_t;
+
+class Tokenizer {
+ public:
+  /// Loads `folder/tokenizer.json`, else `folder/tokenizer.model`; special-token roles come from tokenizer_config.json and
+  /// special_tokens_map.json (and config.json / generation_config.json for eos ids) where present. `path` may also be one of those two files.
+  /// Throws DataError naming the file and the fault (missing, malformed, unsupported component by name).
+  static Tokenizer load(const std::filesystem::path& path);
+
+  ~Tokenizer();
+  Tokenizer(Tokenizer&&) noexcept;
+  Tokenizer& operator=(Tokenizer&&) noexcept;
+
+  /// Ids of `text` (any bytes; malformed UTF-8 is treated as Python's `errors="replace"` would). Special tokens written inside the text become
+  /// their ids. `add_special_tokens` runs the post-processor (BOS and the like). Thread-safe.
+  std::vector<TokenId> encode(std::string_view text, bool add_special_tokens) const;
+  /// The same for many texts, on all threads (base/parallel.hpp), results in order.
+  std::vector<std::vector<TokenId>> encode_batch(const std::vector<std::string_view>& texts, bool add_special_tokens) const;
+  /// Text of ids; unknown ids throw DataError.
+  std::string decode(const std::vector<TokenId>& ids, bool skip_special_tokens) const;
+
+  /// The raw vocabulary entry ("Ġhello"), or nullopt.
+  std::optional<std::string> token(TokenId id) const;
+  std::optional<TokenId> id(std::string_view token) const;
+  /// One more than the highest id.
+  std::int64_t vocabulary_size() const;
+  bool is_special(TokenId id) const;
+  std::optional<TokenId> bos() const;
+  std::optional<TokenId> eos() const;
+  std::optional<TokenId> pad() const;
+  /// Text of tokenizer_config.json's / chat_template.jinja's chat template; empty if the model has none.
+  const std::string& chat_template() const;
+  /// 32 hex digits over everything that changes ids: the key of token caches.
+  const std::string& content_hash() const;
+
+ private:
+  struct State;
+  explicit Tokenizer(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+/// Turns a stream of ids into text that is safe to print as it grows (never half a UTF-8 character).
+class StreamDecoder {
+ public:
+  StreamDecoder(const Tokenizer& tokenizer, bool skip_special_tokens);
+  /// The text that this id completes; may be empty.
+  std::string add(TokenId id);
+  /// What is left at the end.
+  std::string finish();
+
+ private:
+  const Tokenizer& tokenizer_;
+  bool skip_special_tokens_;
+  std::vector<TokenId> ids_;
+  std::string shown_;
+};
+
+}  // namespace lorica::tokenizer
