@@ -12,7 +12,8 @@ inline constexpr std::int32_t kIgnoreLabel = -100;
 /// Attention never crosses a sequence.
 struct MicroBatch {
   std::vector<std::int32_t> input_ids;  ///< [T]
-  std::vector<std::int32_t> labels;     ///< [T]; labels[t] is the token that position t must predict (already shifted), or kIgnoreLabel
+  std::vector<std::int32_t>
+      labels;  ///< [T]; labels[t] is the token that position t must predict (already shifted), or kIgnoreLabel
   std::vector<std::int32_t> positions;  ///< [T]; restart at 0 in every sequence
   std::vector<std::int32_t> offsets;    ///< [S + 1]; offsets[0] = 0, offsets[S] = T
   std::vector<std::int64_t> examples;   ///< [S]; which example of the data set each is (keys dropout's random numbers)
@@ -27,12 +28,13 @@ struct MicroBatch {
   }
 };
 
-/// Everything between two optimizer updates.
+/// Everything between two optimizer updates. The micro-batches are one rank's; the totals are the whole step's, over
+/// all ranks.
 struct StepBatch {
   std::vector<MicroBatch> micro_batches;
-  std::int64_t tokens = 0;      ///< of all micro-batches
-  std::int64_t supervised = 0;  ///< labels that carry loss, of all micro-batches: the loss's divisor
-  std::int64_t examples = 0;
+  std::int64_t tokens = 0;      ///< of all micro-batches of all ranks
+  std::int64_t supervised = 0;  ///< labels that carry loss, of all micro-batches of all ranks: the loss's divisor
+  std::int64_t examples = 0;    ///< of all micro-batches of all ranks
 };
 
 }  // namespace lorica::data
