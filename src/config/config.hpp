@@ -1,0 +1,185 @@
+// The run's configuration: one typed field for each option that the code reads, and how it is made from a command line
+// and a TOML file. The options themselves (names, ranges, help) are the table in option.hpp; each field's initial value
+// here is its default in the `fsdp_qlora` preset.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <limits>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace lorica::config {
+
+enum class Command { train, merge, generate, forward, tokenize, report, options };
+
+enum class Preset { fsdp_qlora, qlora_pipe_lite, qlora_evolved };
+enum class Backend { automatic, cpu, cuda, mps };
+/// custom_lora and custom_qlora are other names of lora and qlora: the formula is the same.
+enum class TrainType { full, lora, qlora };
+enum class Precision { fp32, bf16 };
+/// Of compute_dtype, lora_weight_dtype and merge's dtype; `automatic` follows `precision` (merge: the base model).
+enum class DataType { automatic, float32, bfloat16, float16 };
+enum class QuantType { nf4, fp4 };
+enum class Scheduler { constant, linear, cosine, cosine_with_restarts, polynomial, exponential };
+enum class OptimizerKind { adamw, adam, sgd, adadelta };
+/// `automatic` follows use_gradient_checkpointing: see recompute_policy().
+enum class Recompute { automatic, keep, recompute, selective };
+enum class DatasetFormat { automatic, text, instruction, prompt_completion, messages };
+enum class TrainOn { completion, all };
+enum class Truncation { truncate, drop, error, split };
+enum class DocumentAttention { isolated };
+enum class Kernels { automatic, reference };
+enum class LoadFormat { automatic, dummy };
+
+/// Paths and names are as the user wrote them; an empty string or list means "none" unless said otherwise.
+struct Config {
+  // Run
+  Preset preset = Preset::fsdp_qlora;
+  Backend backend = Backend::automatic;
+  std::string output_dir = "output";
+  bool overwrite_output_dir = false;
+  std::string
+      resume;  ///< "" starts anew, "latest" takes the newest valid checkpoint of output_dir, else a checkpoint's folder
+  std::int64_t seed = 42;
+  std::int64_t threads = 0;  ///< 0: all cores that we may use
+  bool verbose = false;
+  bool check_memory = true;  ///< estimate before loading, refuse what can't fit
+  bool preview = true;       ///< print a few examples with their labels at the start
+  bool stop_on_nan = true;   ///< always true; the option exists to say so
+  Kernels kernels = Kernels::automatic;
+
+  // Model
+  std::string model_name;
+  std::string adapter;  ///< PEFT folder: continue from it (train), or base + adapter (generate, forward, merge)
+  TrainType train_type = TrainType::qlora;  ///< qlora is the one that quantizes the base, for every command
+  LoadFormat load_format = LoadFormat::automatic;
+  bool low_memory = true;
+  std::int64_t loading_workers = -1;  ///< -1: chosen from cores and memory
+  Precision precision = Precision::bf16;
+  DataType compute_dtype = DataType::automatic;
+
+  // Quantization (of the base model; read only if train_type is qlora)
+  std::int64_t n_bits = 4;  ///< 4; 16 means not quantized
+  QuantType quant_type = QuantType::nf4;
+  std::int64_t quant_blocksize = 64;
+  bool double_quant = true;
+
+  // LoRA (read unless train_type is full)
+  std::int64_t lora_rank = 64;
+  double lora_alpha = 16;
+  double lora_dropout = 0.1;
+  bool use_rslora = false;
+  std::vector<std::string> lora_target_modules = {
+      "all"};                                     ///< {"default"}, {"all"}, {"all-linear"}, names, or one regex
+  std::vector<std::int64_t> layers_to_transform;  ///< sorted, 0-based; empty: all layers
+  std::vector<std::string> modules_to_save;
+  DataType lora_weight_dtype = DataType::automatic;
+
+  // Data
+  std::vector<std::string> dataset = {"alpaca_sample"};  ///< known names, files, folders or globs
+  std::string dataset_path;  ///< file or folder that holds the rows of a data set given by name
+  std::int64_t dataset_samples =
+      512;  ///< for alpaca_sample, dummy, orca_math; see `dataset_samples_given` rule in help
+  DatasetFormat dataset_format = DatasetFormat::automatic;
+  TrainOn train_on = TrainOn::completion;
+  std::int64_t context_length = 512;  ///< tokens
+  Truncation truncation = Truncation::truncate;
+  bool packing = false;
+  bool skip_bad_rows = false;
+  bool reshuffle = true;
+  DocumentAttention document_attention = DocumentAttention::isolated;
+  std::string tokenizer_cache;  ///< folder; "": ~/.cache/lorica
+
+  // Evaluation
+  std::vector<std::string> eval_dataset;
+  double eval_fraction = 0;          ///< of the training rows, held out; 0: none
+  std::int64_t eval_steps = 0;       ///< 0: not by steps
+  std::int64_t evals_per_epoch = 0;  ///< 0: not by epochs
+  std::int64_t eval_samples = 0;     ///< 0: all
+
+  // Optimization
+  std::int64_t batch_size = 1;  ///< sequences per micro-batch
+  std::int64_t gradient_accumulation_steps = 1;
+  std::int64_t num_epochs = 1;
+  std::int64_t max_steps = -1;  ///< optimizer steps; < 0: num_epochs decides
+  double lr = 1e-5;
+  OptimizerKind optimizer = OptimizerKind::adamw;
+  double wd = 0.1;                               ///< already 0 where the optimizer has none by default
+  double beta1 = 0.9, beta2 = 0.95, eps = 1e-5;  ///< adadelta: rho is beta1
+  bool apply_gradient_clipping = false;
+  double grad_norm = 0.3;  ///< read only if apply_gradient_clipping
+  Scheduler lr_scheduler = Scheduler::constant;
+  /// At most one of the three is set. parse() sets warmup_ratio to 0.1 if none is given and lr_scheduler isn't
+  /// constant.
+  std::optional<std::int64_t> warmup_steps;
+  std::optional<double> warmup_ratio;
+  std::optional<double> warmup_epochs;
+  double cosine_min_lr_ratio = 0.1;
+  std::int64_t cosine_cycles = 3;
+  double polynomial_power = 1;
+  double polynomial_end_lr = 1e-7;
+  double exponential_gamma = 0.99;
+  bool use_gradient_checkpointing = true;
+  Recompute recompute = Recompute::automatic;
+  std::int64_t logits_chunk_mb = 64;  ///< MiB of logits that exist at a time
+
+  // Saving and logging
+  bool save_model = true;
+  std::int64_t save_steps = 0;                                ///< 0: only at the end
+  std::int64_t save_total_limit = 0;                          ///< 0: keep all
+  std::vector<std::string> log_to = {"tqdm", "tensorboard"};  ///< of tqdm, stdout, tensorboard; {"none"} or empty: none
+  std::int64_t log_every_n_steps = 1;
+
+  // merge, generate, forward, tokenize, report
+  std::string input;                        ///< forward: .safetensors with input_ids; tokenize: text file
+  std::string output;                       ///< file, or folder for merge; "": standard output where that makes sense
+  DataType dtype = DataType::automatic;     ///< of merged weights
+  double scale = 1;                         ///< factor on the adapter while merging
+  std::int64_t shard_size = 5'000'000'000;  ///< bytes of one weight file
+  std::vector<std::string> prompt;
+  std::string prompts_file;              ///< one prompt a line, or .jsonl
+  std::string prompt_template = "none";  ///< "none", "alpaca", "sql", "orca_math"
+  std::int64_t max_new_tokens = 128;
+  double temperature = 0;  ///< 0: greedy
+  std::int64_t top_k = 0;  ///< 0: off
+  double top_p = 1;
+  std::vector<std::string> stop;
+  std::string run;  ///< report: the run's folder
+  bool markdown = false;
+
+  bool operator==(const Config&) const = default;
+};
+
+struct ParsedConfig {
+  Config config;
+  std::string preset;              ///< "fsdp_qlora", "qlora-pipe-lite" or "qlora-evolved"
+  std::vector<std::string> notes;  ///< lines to print first: the preset, and what happens instead of what was asked
+  std::set<std::string> given;     ///< canonical names that the user set (command line or TOML)
+};
+
+/// Parses the arguments that follow the command's name: options, and the command's positional argument (train: a TOML
+/// file, as with --config; report: the run's folder). Command line over TOML over preset. Throws one ConfigError that
+/// lists every problem, each with its source (`--lr` or `run.toml:12`).
+ParsedConfig parse(Command command, const std::vector<std::string>& arguments);
+
+/// The same for a TOML file alone.
+ParsedConfig parse_toml_file(const std::filesystem::path& path, Command command = Command::train);
+Config from_toml_file(const std::filesystem::path& path, Command command = Command::train);
+
+/// The configuration with every value written out, in the table's order; parse() of it gives an equal Config.
+std::string to_toml(const Config& config, Command command = Command::train);
+
+/// "train", "merge", …
+std::string_view command_name(Command command);
+
+/// A canonical option's value as it would be written in TOML ("0.0001", "\"bf16\""); for messages and run logs.
+std::string value_text(const Config& config, std::string_view option);
+
+/// What `recompute` comes to: keep, recompute or selective.
+Recompute recompute_policy(const Config& config);
+
+}  // namespace lorica::config
