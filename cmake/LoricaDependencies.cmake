@@ -31,6 +31,12 @@ if(Torch_VERSION VERSION_LESS 2.11 OR Torch_VERSION VERSION_GREATER_EQUAL 2.14)
   message(WARNING "Lorica is tested with torch 2.11 to 2.13; this is ${Torch_VERSION}")
 endif()
 
+# The wheel carries headers of its own copy of fmt, which would hide the system's, the one that spdlog is built with.
+find_path(LORICA_FMT_INCLUDE fmt/format.h PATHS /usr/include NO_CMAKE_PATH REQUIRED)
+file(MAKE_DIRECTORY "${CMAKE_BINARY_DIR}/system_include")
+file(CREATE_LINK "${LORICA_FMT_INCLUDE}/fmt" "${CMAKE_BINARY_DIR}/system_include/fmt" SYMBOLIC)
+target_include_directories(lorica_flags BEFORE INTERFACE "${CMAKE_BINARY_DIR}/system_include")
+
 # pyarrow ships Arrow's headers and libraries: no system Arrow is needed to read Parquet.
 set(LORICA_ARROW "")
 execute_process(COMMAND "${LORICA_PYTHON}" -c

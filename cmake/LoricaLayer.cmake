@@ -53,7 +53,7 @@ function(lorica_use_torch target)
   if(NOT TARGET lorica_torch_pch)
     file(WRITE "${CMAKE_BINARY_DIR}/torch_pch.cpp" "// Carries the precompiled header that all Torch layers share.\n")
     add_library(lorica_torch_pch OBJECT "${CMAKE_BINARY_DIR}/torch_pch.cpp")
-    target_link_libraries(lorica_torch_pch PRIVATE lorica_flags torch)
+    target_link_libraries(lorica_torch_pch PRIVATE lorica_flags torch fmt::fmt)
     target_precompile_headers(lorica_torch_pch PRIVATE
       <ATen/ATen.h> <torch/csrc/autograd/custom_function.h> <torch/csrc/autograd/autograd.h>
       <string> <vector> <map> <unordered_map> <memory> <functional> <optional> <span> <fmt/format.h>)
