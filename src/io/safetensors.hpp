@@ -1,5 +1,5 @@
-// Safetensors files (https://huggingface.co/docs/safetensors): memory-mapped reading with a validated header, a folder of
-// shards seen as one, and streaming writing. Every length and offset of a file is checked before it is used.
+// Safetensors files (https://huggingface.co/docs/safetensors): memory-mapped reading with a validated header, a folder
+// of shards seen as one, and streaming writing. Every length and offset of a file is checked before it is used.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,9 @@
 
 namespace lorica::io {
 
-/// A tensor inside a mapped file: row-major, little-endian, valid while the file object lives.
+/// A tensor inside a mapped file: row-major, little-endian, valid while the file object lives. `data` need not be
+/// aligned to the element size (the format does not promise it): copy by memcpy, don't cast, unless alignment was
+/// checked.
 struct TensorView {
   std::string name;
   Dtype dtype = Dtype::f32;
@@ -24,9 +26,9 @@ struct TensorView {
   std::int64_t elements() const;
 };
 
-/// One .safetensors file. Throws ModelError that names the file and the fault: shorter than its header says, header length
-/// beyond the file, malformed JSON, unknown dtype, negative or overflowing shape, shape and byte count that disagree,
-/// tensors that overlap, leave holes or run past the end, duplicate names.
+/// One .safetensors file. Throws ModelError that names the file and the fault: shorter than its header says, header
+/// length beyond the file, malformed JSON, unknown dtype, negative or overflowing shape, shape and byte count that
+/// disagree, tensors that overlap, leave holes or run past the end, duplicate names.
 class SafetensorsFile {
  public:
   explicit SafetensorsFile(const std::filesystem::path& path);
@@ -46,9 +48,10 @@ class SafetensorsFile {
   std::unique_ptr<State> state_;
 };
 
-/// All weights of a model folder: model.safetensors, or the shards that model.safetensors.index.json names. Also accepts
-/// the path of one .safetensors file. Throws FileError / ModelError: missing folder, no weights (says if only .bin pickles are there and that they are not
-/// read), index that names a missing shard, shard that lacks a tensor of the index, a tensor in two shards.
+/// All weights of a model folder: model.safetensors, or the shards that model.safetensors.index.json names. Also
+/// accepts the path of one .safetensors file. Throws FileError / ModelError: missing folder, no weights (says if only
+/// .bin pickles are there and that they are not read), index that names a missing shard, shard that lacks a tensor of
+/// the index, a tensor in two shards.
 class WeightFiles {
  public:
   explicit WeightFiles(const std::filesystem::path& folder);
@@ -71,15 +74,17 @@ class WeightFiles {
 };
 
 /// Writes one safetensors file, tensor by tensor, without holding them all: declare every tensor first, then write each
-/// once in the declared order, then commit. The file appears under its name only at commit (base/files.hpp), and
-/// the free disk space is checked when the first tensor is written. Tensors are laid out by descending dtype alignment and then by
-/// declaration, as the reference implementation does; declare() returns nothing but fixes the order that `order()` gives.
+/// once (in any order; that of `order()` is sequential on disk), then commit. The file appears under its name only at
+/// commit (base/files.hpp), and the free disk space is checked when the first tensor is written. Tensors are laid out
+/// by descending dtype alignment and then by declaration, as the reference implementation does; declare() returns
+/// nothing but fixes the order that `order()` gives.
 class SafetensorsWriter {
  public:
-  explicit SafetensorsWriter(std::filesystem::path target, std::map<std::string, std::string> metadata = {{"format", "pt"}});
+  explicit SafetensorsWriter(std::filesystem::path target,
+                             std::map<std::string, std::string> metadata = {{"format", "pt"}});
   ~SafetensorsWriter();
   void declare(const std::string& name, Dtype dtype, std::vector<std::int64_t> shape);
-  /// Names in the order in which write() wants them.
+  /// Names in the order in which they lie in the file. No declare() after this.
   std::vector<std::string> order();
   /// `data` must be exactly the declared size. Throws FileError when the disk is full.
   void write(const std::string& name, const void* data, std::size_t bytes);
