@@ -9,9 +9,9 @@ endif()
 add_library(lorica_flags INTERFACE)
 target_include_directories(lorica_flags INTERFACE "${CMAKE_SOURCE_DIR}/src")
 target_compile_options(lorica_flags INTERFACE -Wall -Wextra -Werror -fno-strict-aliasing)
-# GCC 12 warns of overlapping copies inside std::string that cannot happen (GCC bug 105651).
+# GCC 12 warns of copies inside std::string that cannot happen (GCC bugs 105651, 105329).
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-  target_compile_options(lorica_flags INTERFACE -Wno-restrict)
+  target_compile_options(lorica_flags INTERFACE -Wno-restrict -Wno-array-bounds -Wno-stringop-overflow -Wno-stringop-overread)
 endif()
 if(LORICA_CCACHE)
   target_compile_options(lorica_flags INTERFACE -fpch-preprocess)
