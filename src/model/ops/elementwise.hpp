@@ -1,0 +1,23 @@
+// The cheap operations between matrix products, each with a hand-written backward that keeps as little as it can.
+// All are composed of ATen operations, so that they run on any device.
+#pragma once
+
+#include "model/ops/kept.hpp"
+
+namespace lorica::model {
+
+/// Root-mean-square normalization (Zhang, Sennrich 2019): x / sqrt(mean(x²) + eps) · weight, over the last dimension.
+/// Computed in float32, rounded to x's dtype before the weight is applied, as transformers does.
+/// x [..., features], weight [features]. Backward keeps x and one number a row. With `selective`, the result carries a
+/// recipe.
+Value rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps, bool selective);
+
+/// silu(gate) ⊙ up (Shazeer 2020, "SwiGLU"). Backward keeps gate and up. With `selective`, the result carries a recipe.
+Value swiglu(const at::Tensor& gate, const at::Tensor& up, bool selective);
+
+/// Rotary position embedding (Su et al. 2021) in the half-split layout of Hugging Face's Llama:
+/// x·cos + rotate_half(x)·sin. x [T, heads, head_dim]; cosine, sine float32 [T, rotary_dim / 2]; the dimensions of a
+/// head beyond rotary_dim stay as they are. Backward keeps only the tables.
+at::Tensor rotary(const at::Tensor& x, const at::Tensor& cosine, const at::Tensor& sine);
+
+}  // namespace lorica::model

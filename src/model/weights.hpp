@@ -1,0 +1,62 @@
+// The weights of one block, as its code sees them: by local name ("self_attn.q_proj.weight"), ready to use. How they
+// are stored, sharded or adapted is hidden here.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "model/activation.hpp"
+#include "model/ops/kept.hpp"
+#include "quant/weight.hpp"
+
+namespace lorica::model {
+
+class BlockWeights;
+
+/// What is trained on top of a linear layer. Implementations: adapters/.
+class LinearAdapter {
+ public:
+  virtual ~LinearAdapter() = default;
+  /// The whole adapted layer: x [T, in] -> [T, out]. `module` is the linear's local name ("self_attn.q_proj"); base
+  /// weight, bias and the adapter's own tensors come from `weights`. Gradients flow to x and to the adapter's tensors.
+  virtual at::Tensor forward(const Value& x, const std::string& module, const BlockWeights& weights,
+                             const Sequences& sequences) const = 0;
+};
+
+/// One parameter as acquired from a ParameterStore.
+struct Weight {
+  std::shared_ptr<const quant::StoredWeight> stored;
+  at::Tensor leaf;  ///< defined if it is trained: the autograd leaf (dense; shares memory with `stored`)
+  bool trained() const { return leaf.defined(); }
+};
+
+class BlockWeights {
+ public:
+  void add(const std::string& name, Weight weight) { weights_[name] = std::move(weight); }
+  void set_adapter(const std::string& module, std::shared_ptr<const LinearAdapter> adapter) {
+    adapters_[module] = std::move(adapter);
+  }
+  const std::map<std::string, Weight>& all() const { return weights_; }
+  bool has(const std::string& name) const { return weights_.contains(name); }
+  /// Throws Error (an invariant of ours) if the block has no such parameter.
+  const Weight& at(const std::string& name) const;
+  /// A dense parameter (norm, bias, adapter matrix) as a tensor: the leaf if it is trained.
+  at::Tensor tensor(const std::string& name) const;
+  /// The same, undefined if there is none (biases).
+  at::Tensor tensor_or_none(const std::string& name) const;
+  /// y = x Wᵀ + b of the layer `module` ("self_attn.q_proj"), through its adapter if it has one.
+  at::Tensor linear(const std::string& module, const Value& x, const Sequences& sequences) const;
+
+ private:
+  std::map<std::string, Weight> weights_;
+  std::map<std::string, std::shared_ptr<const LinearAdapter>> adapters_;
+};
+
+/// The base layer alone, with autograd: gradients to x, and to weight and bias where they are trained. A frozen weight
+/// keeps nothing for backward but itself; a trained one also keeps x as x.kept() says.
+at::Tensor base_linear(const Value& x, const Weight& weight, const at::Tensor& bias);
+
+}  // namespace lorica::model
