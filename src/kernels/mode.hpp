@@ -1,0 +1,20 @@
+// Which implementation of the kernels runs: the fastest that this CPU has, or a chosen one.
+#pragma once
+
+#include <string_view>
+
+namespace lorica::kernels {
+
+/// `automatic` is the fastest set that the CPU has; the others force one (`reference` is `--kernels reference`).
+enum class KernelMode { automatic, reference, avx2, avx512 };
+
+/// Sets it for the whole process; call it before kernels run. Throws DeviceError if the CPU lacks the instruction set.
+void set_kernel_mode(KernelMode mode);
+KernelMode kernel_mode();
+
+/// What runs now.
+enum class InstructionSet { reference, avx2, avx512 };
+InstructionSet instruction_set();
+std::string_view instruction_set_name(InstructionSet set);
+
+}  // namespace lorica::kernels
