@@ -14,6 +14,7 @@
 namespace lorica::data {
 
 class TokenStore;
+struct ExampleRecord;
 
 /// Tokens [begin, end) of an example that must be predicted. begin >= 1: nothing predicts the first token.
 struct Span {
@@ -58,6 +59,7 @@ class TokenizedDataset {
 
  private:
   TokenizedDataset(std::shared_ptr<const TokenStore> store, std::vector<std::int64_t> order);
+  const ExampleRecord& record(std::int64_t index) const;
   void count();
   std::shared_ptr<const TokenStore> store_;
   std::vector<std::int64_t> order_;  ///< indices into the store

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -52,7 +53,7 @@ class BatchSampler {
   /// for a trial before the run, so that it doesn't run out of memory hours in.
   MicroBatch largest_micro_batch() const;
 
-  /// {"seed", "epoch", "step", "steps_taken", "fingerprint"}: small, exact.
+  /// {"epoch", "step", "steps_taken", "dataset", "options"}: small, exact.
   nlohmann::json state() const;
   /// Throws DataError if the state belongs to other data, or to options under which its position means something else.
   void restore(const nlohmann::json& state);
@@ -68,7 +69,11 @@ class BatchSampler {
   Plan make_plan(std::int64_t epoch) const;
   void pack(const std::vector<std::int64_t>& order, Plan& plan) const;
   std::int64_t micro_batches_per_step() const { return options_.accumulation * options_.data_parallel; }
-  std::string fingerprint() const;
+  std::int64_t steps_of(const Plan& plan) const;
+  nlohmann::json order_options() const;
+  /// Tokens of micro-batch `index` of the plan.
+  std::int64_t plan_tokens(std::int64_t index) const;
+  std::span<const std::int64_t> plan_examples(std::int64_t index) const;
 
   TokenizedDataset dataset_;
   SamplerOptions options_;

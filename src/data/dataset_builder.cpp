@@ -1,0 +1,234 @@
+#include "data/dataset_builder.hpp"
+
+#include <algorithm>
+
+#include "base/error.hpp"
+#include "base/parallel.hpp"
+#include "base/strings.hpp"
+#include "data/numpy_random.hpp"
+#include "data/row_renderer.hpp"
+
+namespace fs = std::filesystem;
+
+namespace lorica::data {
+namespace {
+
+// A chunk is large enough to keep all threads busy and small enough not to be felt in memory.
+constexpr std::size_t kChunkRows = 4096;
+constexpr std::size_t kChunkBytes = std::size_t{8} << 20;
+
+std::size_t text_bytes(const RawRow& row) {
+  if (const auto* json = std::get_if<RawRow::Json>(&row.content)) return json->text.size();
+  if (const auto* document = std::get_if<RawRow::Document>(&row.content)) return document->text.size();
+  std::size_t bytes = 0;
+  for (const auto& value : std::get<nlohmann::json>(row.content)) {
+    bytes += value.is_string() ? value.get_ref<const std::string&>().size() : 256;
+  }
+  return bytes;
+}
+
+std::int64_t count_rows(const ResolvedSource& source) {
+  std::int64_t rows = 0;
+  for (const auto& file : source.files) {
+    visit_rows(file, [&](RawRow&&) {
+      ++rows;
+      return true;
+    });
+  }
+  return rows;
+}
+
+/// For each row of the source: its place in the selection's order, or -1.
+std::vector<std::int64_t> selected_ranks(const ResolvedSource& source, std::int64_t rows) {
+  const auto& selection = source.selection;
+  const auto left = rows - selection.skip;
+  if (left <= 0) {
+    raise<DataError>("the data set '{}' leaves out its first {} rows, and only {} are there", source.name,
+                     selection.skip, rows);
+  }
+  if (selection.exact && selection.first > left) {
+    raise<DataError>("the data set '{}' has {} rows, but dataset_samples asks for {}", source.name, left,
+                     selection.first);
+  }
+  const auto used = selection.first > 0 ? std::min(selection.first, left) : left;
+  const auto order = numpy_permutation(*selection.shuffle_seed, rows);
+  std::vector<std::int64_t> ranks(static_cast<std::size_t>(rows), -1);
+  for (std::int64_t i = 0; i < used; ++i) {
+    ranks[static_cast<std::size_t>(order[static_cast<std::size_t>(selection.skip + i)])] = i;
+  }
+  return ranks;
+}
+
+}  // namespace
+
+DatasetBuilder::DatasetBuilder(const DataOptions& options, const TextEncoder& encoder, TokenStoreWriter& writer,
+                               DataReport& report)
+    : options_(options), encoder_(encoder), writer_(writer), report_(report), assembler_(options, encoder) {}
+
+void DatasetBuilder::add(const ResolvedSource& source) {
+  if (source.synthetic) return add_synthetic(source);
+  std::vector<std::int64_t> ranks;
+  if (source.selection.needs_count()) {
+    needs_sorting_ = true;
+    ranks = selected_ranks(source, count_rows(source));
+  }
+  std::int64_t row_number = 0;
+  for (const auto& file : source.files) {
+    if (ranks.empty() && source.selection.first > 0 && row_number >= source.selection.first) break;
+    add_file(file, source, ranks, row_number);
+  }
+  flush();
+  rank_base_ += static_cast<std::uint64_t>(row_number);
+}
+
+void DatasetBuilder::add_synthetic(const ResolvedSource& source) {
+  const auto file = open_file(source.name, source.format);
+  std::string output;
+  for (std::int64_t i = 0; i < 2 * options_.context_length; ++i) output += "output";
+  const nlohmann::json row = {{"instruction", "instruction"}, {"input", "input"}, {"output", output}};
+  for (std::int64_t i = 0; i < options_.dataset_samples; ++i) {
+    push({.content = row, .line = i + 1, .file = nullptr}, file, rank_base_ + static_cast<std::uint64_t>(i));
+  }
+  flush();
+  rank_base_ += static_cast<std::uint64_t>(options_.dataset_samples);
+}
+
+void DatasetBuilder::add_file(const fs::path& path, const ResolvedSource& source,
+                              const std::vector<std::int64_t>& ranks, std::int64_t& row_number) {
+  const auto file = open_file(path.string(), source.format);
+  visit_rows(path, [&](RawRow&& row) {
+    const auto number = row_number++;
+    if (!ranks.empty()) {
+      // The count and this pass read the same file; if somebody appended to it meanwhile, the new rows are not chosen.
+      const auto rank = static_cast<std::size_t>(number) < ranks.size() ? ranks[static_cast<std::size_t>(number)] : -1;
+      if (rank >= 0) push(std::move(row), file, rank_base_ + static_cast<std::uint64_t>(rank));
+      return true;
+    }
+    push(std::move(row), file, rank_base_ + static_cast<std::uint64_t>(number));
+    return source.selection.first == 0 || row_number < source.selection.first;
+  });
+}
+
+std::uint32_t DatasetBuilder::open_file(const std::string& name, RowFormat format) {
+  const auto index = writer_.add_file(name);
+  formats_.push_back(format);
+  report_.files.push_back({.path = name, .format = std::string(lorica::data::name(format)), .rows = 0});
+  return index;
+}
+
+void DatasetBuilder::push(RawRow&& row, std::uint32_t file, std::uint64_t rank) {
+  ++report_.rows_read;
+  ++report_.files[file].rows;
+  if (!format_known(row, file)) return;
+  pending_bytes_ += text_bytes(row);
+  pending_.push_back({.row = std::move(row), .file = file, .rank = rank});
+  if (pending_.size() >= kChunkRows || pending_bytes_ >= kChunkBytes) flush();
+}
+
+/// The first sound row of a file decides how the file is read. False if this row is not sound and was counted.
+bool DatasetBuilder::format_known(const RawRow& row, std::uint32_t file) {
+  if (formats_[file] != RowFormat::automatic) return true;
+  try {
+    formats_[file] = detect_format(parse_row(row));
+  } catch (const BadRow& error) {
+    bad_row(file, row.line, error.what());
+    return false;
+  }
+  report_.files[file].format = name(formats_[file]);
+  return true;
+}
+
+void DatasetBuilder::flush() {
+  const auto rendered = render_pending();
+  for (std::size_t i = 0; i < rendered.size(); ++i) {
+    if (!rendered[i].fault.empty()) bad_row(pending_[i].file, pending_[i].row.line, rendered[i].fault);
+  }
+  const auto rows = assemble(rendered);
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    if (rendered[i].fault.empty()) record(pending_[i], rows[i]);
+  }
+  pending_.clear();
+  pending_bytes_ = 0;
+}
+
+std::vector<DatasetBuilder::Rendered> DatasetBuilder::render_pending() const {
+  std::vector<Rendered> rendered(pending_.size());
+  parallel_for(static_cast<std::int64_t>(pending_.size()), 32, [&](std::int64_t begin, std::int64_t end) {
+    for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
+      try {
+        rendered[i].segments = render_row(parse_row(pending_[i].row), formats_[pending_[i].file]);
+      } catch (const BadRow& error) {
+        rendered[i].fault = error.what();
+      }
+    }
+  });
+  return rendered;
+}
+
+std::vector<AssembledRow> DatasetBuilder::assemble(const std::vector<Rendered>& rendered) const {
+  std::vector<std::string_view> texts;
+  std::vector<std::size_t> first_text;
+  for (const auto& row : rendered) {
+    first_text.push_back(texts.size());
+    for (const auto& segment : row.segments) texts.push_back(segment.text);
+  }
+  const auto ids = encoder_.encode_batch(texts, false);
+  ensure(ids.size() == texts.size(), "the tokenizer returned {} results for {} texts", ids.size(), texts.size());
+  std::vector<AssembledRow> rows(rendered.size());
+  parallel_for(static_cast<std::int64_t>(rendered.size()), 32, [&](std::int64_t begin, std::int64_t end) {
+    for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
+      const auto& segments = rendered[i].segments;
+      rows[i] = assembler_.assemble(segments, std::span(ids).subspan(first_text[i], segments.size()));
+    }
+  });
+  return rows;
+}
+
+void DatasetBuilder::record(const Pending& pending, const AssembledRow& row) {
+  const auto where = [&] { return origin(pending.file, pending.row.line); };
+  const auto with_length = [&] { return fmt::format("{}: {} tokens", where(), format_count(row.length)); };
+  report_.longest_row = std::max(report_.longest_row, row.length);
+  if (row.repeated_bos) report_.repeated_bos.add(where());
+  if (row.truncated) {
+    report_.truncated.add(with_length());
+    report_.tokens_cut += row.tokens_cut;
+    report_.ends_cut += row.end_cut;
+  }
+  if (row.split) report_.split.add(with_length());
+  switch (row.fate) {
+    case AssembledRow::Fate::empty:
+      return report_.empty.add(where());
+    case AssembledRow::Fate::unsupervised:
+      return report_.unsupervised.add(row.truncated ? fmt::format("{}: the answer begins after context_length", where())
+                                                    : where());
+    case AssembledRow::Fate::dropped:
+      return report_.dropped.add(with_length());
+    case AssembledRow::Fate::too_long:
+      raise<DataError>(
+          "{}: {} tokens, but context_length is {}. Raise it, or set truncation to truncate, drop or split.", where(),
+          row.length, options_.context_length);
+    case AssembledRow::Fate::kept:
+      break;
+  }
+  for (const auto& example : row.examples) {
+    const auto tokens = static_cast<std::int64_t>(example.tokens.size());
+    writer_.add(example, pending.file, static_cast<std::uint64_t>(pending.row.line), pending.rank);
+    ++report_.examples;
+    report_.tokens += tokens;
+    report_.supervised += example.labels();
+    report_.longest_example = std::max(report_.longest_example, tokens);
+  }
+}
+
+void DatasetBuilder::bad_row(std::uint32_t file, std::int64_t line, const std::string& fault) {
+  const auto what = fmt::format("{}: {}", origin(file, line), fault);
+  if (!options_.skip_bad_rows)
+    raise<DataError>("{}. Mend the row, or set skip_bad_rows to go on without such rows.", what);
+  report_.bad.add(what);
+}
+
+std::string DatasetBuilder::origin(std::uint32_t file, std::int64_t line) const {
+  return row_origin(report_.files[file].path, static_cast<std::uint64_t>(line));
+}
+
+}  // namespace lorica::data
