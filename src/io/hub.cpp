@@ -75,15 +75,16 @@ fs::path find_model(const std::string& name, const std::string& revision, const 
   if (name.empty()) raise<FileError>("the model's name is empty: give a model folder or a Hub id");
   if (const auto path = expand_home(name); fs::exists(path)) return path;
   if (!is_hub_id(name)) {
-    raise<FileError>("{}: no such folder. Give a Hugging Face model folder, or a Hub id such as organisation/name.", name);
+    raise<FileError>("{}: no such folder. Give a Hugging Face model folder, or a Hub id such as organisation/name.",
+                     name);
   }
   if (!is_safe_revision(revision)) raise<FileError>("{}: \"{}\" is not a revision", name, revision);
-  const auto fetch = fmt::format(
-      "Downloading is not built yet. Fetch it with: hf download {}{}", name,
-      revision == "main" ? "" : " --revision " + revision);
+  const auto fetch = fmt::format("Downloading is not built yet. Fetch it with: hf download {}{}", name,
+                                 revision == "main" ? "" : " --revision " + revision);
   const auto entry = cache / ("models--" + replace_all(name, "/", "--"));
   if (!fs::is_directory(entry)) {
-    raise<FileError>("{}: no such folder, and no model of that name in the Hub cache {}. {}", name, cache.string(), fetch);
+    raise<FileError>("{}: no such folder, and no model of that name in the Hub cache {}. {}", name, cache.string(),
+                     fetch);
   }
   std::string commit = revision;
   if (const auto ref = entry / "refs" / revision; fs::is_regular_file(ref)) {
@@ -93,12 +94,13 @@ fs::path find_model(const std::string& name, const std::string& revision, const 
   }
   const auto snapshot = entry / "snapshots" / commit;
   if (!is_commit(commit) || !fs::is_directory(snapshot)) {
-    raise<FileError>("{}: revision \"{}\" is known to the Hub cache {}, but its files are not there. {}", name, revision,
-                     cache.string(), fetch);
+    raise<FileError>("{}: revision \"{}\" is known to the Hub cache {}, but its files are not there. {}", name,
+                     revision, cache.string(), fetch);
   }
   if (!has_model(snapshot)) {
-    raise<FileError>("{}: {} holds no config.json or adapter_config.json: only some of the model's files were fetched. {}", name,
-                     snapshot.string(), fetch);
+    raise<FileError>(
+        "{}: {} holds no config.json or adapter_config.json: only some of the model's files were fetched. {}", name,
+        snapshot.string(), fetch);
   }
   return snapshot;
 }

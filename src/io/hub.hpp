@@ -15,8 +15,8 @@ std::filesystem::path hub_cache_folder();
 bool is_hub_id(const std::string& name);
 
 /// The folder of a model: `name` itself if such a folder (or .safetensors file) exists, else the snapshot of `name` at
-/// `revision` (branch, tag or full commit) in `cache`. Throws FileError that says where it looked and what to run to fetch
-/// the model.
+/// `revision` (branch, tag or full commit) in `cache`. Throws FileError that says where it looked and what to run to
+/// fetch the model.
 std::filesystem::path find_model(const std::string& name, const std::string& revision = "main");
 std::filesystem::path find_model(const std::string& name, const std::string& revision,
                                  const std::filesystem::path& cache);

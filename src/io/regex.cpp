@@ -46,8 +46,8 @@ Regex::Regex(const std::string& pattern, const std::string& source) : state_(std
   state_->source = source;
   int error = 0;
   PCRE2_SIZE offset = 0;
-  state_->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), PCRE2_UTF, &error, &offset,
-                               nullptr);
+  state_->code =
+      pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), PCRE2_UTF, &error, &offset, nullptr);
   if (state_->code == nullptr) {
     PCRE2_UCHAR message[256] = {};
     pcre2_get_error_message(error, message, sizeof message);

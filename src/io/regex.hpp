@@ -1,5 +1,5 @@
-// Regular expressions as Python's `re` means them (as PCRE2 understands them), for patterns that come from adapter files and
-// options. Matching is bounded: a pattern that backtracks without end is an error, not a hang.
+// Regular expressions as Python's `re` means them (as PCRE2 understands them), for patterns that come from adapter
+// files and options. Matching is bounded: a pattern that backtracks without end is an error, not a hang.
 #pragma once
 
 #include <memory>
