@@ -41,6 +41,7 @@ struct Config {
   Preset preset = Preset::fsdp_qlora;
   Backend backend = Backend::automatic;
   std::string output_dir = "output";
+  bool timestamp_output_dir = false;  ///< the run's folder is output_dir/YYYYmmdd_HH-MM-SS (UTC), not output_dir
   bool overwrite_output_dir = false;
   std::string
       resume;  ///< "" starts anew, "latest" takes the newest valid checkpoint of output_dir, else a checkpoint's folder
@@ -82,8 +83,8 @@ struct Config {
   // Data
   std::vector<std::string> dataset = {"alpaca_sample"};  ///< known names, files, folders or globs
   std::string dataset_path;  ///< file or folder that holds the rows of a data set given by name
-  std::int64_t dataset_samples =
-      512;  ///< for alpaca_sample, dummy, orca_math; see `dataset_samples_given` rule in help
+  /// Rows to use. Not set: 512 of alpaca_sample, dummy and orca_math, all rows of everything else.
+  std::optional<std::int64_t> dataset_samples;
   DatasetFormat dataset_format = DatasetFormat::automatic;
   TrainOn train_on = TrainOn::completion;
   std::int64_t context_length = 512;  ///< tokens
@@ -130,6 +131,7 @@ struct Config {
   // Saving and logging
   bool save_model = true;
   std::int64_t save_steps = 0;                                ///< 0: only at the end
+  double checkpoint_interval_hours = 0;                       ///< 0: not by time
   std::int64_t save_total_limit = 0;                          ///< 0: keep all
   std::vector<std::string> log_to = {"tqdm", "tensorboard"};  ///< of tqdm, stdout, tensorboard; {"none"} or empty: none
   std::int64_t log_every_n_steps = 1;

@@ -1,0 +1,204 @@
+// What a configuration lacks, what contradicts itself, and what is given without effect.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "config/settings.hpp"
+#include "config/value.hpp"
+
+namespace lorica::config {
+namespace {
+
+class Checker {
+ public:
+  Checker(Command command, const Chosen& chosen, const std::set<std::string>& tried, ParsedConfig& parsed,
+          std::vector<std::string>& problems)
+      : command_(command),
+        chosen_(chosen),
+        tried_(tried),
+        parsed_(parsed),
+        config_(parsed.config),
+        problems_(problems) {}
+
+  void run() {
+    required();
+    if (command_ == Command::train) {
+      contradictions();
+      full_fine_tuning();
+      without_effect();
+    }
+    if (command_ == Command::train || command_ == Command::forward || command_ == Command::generate) quantization();
+  }
+
+ private:
+  const Setting* find(const std::string& name) const {
+    const auto entry = chosen_.find(name);
+    return entry == chosen_.end() ? nullptr : &entry->second;
+  }
+  /// Where an option was given, or its name.
+  std::string source(const std::string& name) const {
+    const auto* setting = find(name);
+    return setting != nullptr ? setting->source : name;
+  }
+  /// Given with another value than the preset's: a resolved config names every option.
+  bool differs(const std::string& name) const {
+    return find(name) != nullptr && !(option(name).read(config_) == option(name).read(preset_defaults(config_.preset)));
+  }
+  void problem(std::string text) { problems_.push_back(std::move(text)); }
+
+  void need(const std::string& name, bool present, const char* what) {
+    if (!present && !tried_.contains(name)) problem(fmt::format("{} is missing: {}", name, what));
+  }
+
+  void required() {
+    const char* model = "give the folder of the base model, --model_name DIR";
+    if (command_ != Command::report && command_ != Command::options)
+      need("model_name", !config_.model_name.empty(), model);
+    if (command_ == Command::train) {
+      need("output_dir", !config_.output_dir.empty(), "give a folder");
+      need("dataset", !config_.dataset.empty(), "give a data set's name or file");
+      if (config_.preset == Preset::qlora_pipe_lite) required_by_pipe_lite();
+    }
+    if (command_ == Command::merge) {
+      need("adapter", !config_.adapter.empty(), "give the folder of a PEFT adapter");
+      need("output", !config_.output.empty(), "give the folder to write to");
+    }
+    if (command_ == Command::forward) {
+      need("input", !config_.input.empty(), "give a .safetensors file with input_ids");
+      need("output", !config_.output.empty(), "give the .safetensors file to write");
+    }
+    if (command_ == Command::report) need("run", !config_.run.empty(), "give the run's folder: lorica report FOLDER");
+    if (command_ == Command::generate) {
+      const bool some = !config_.prompt.empty() || !config_.prompts_file.empty();
+      need("prompt", some || tried_.contains("prompts_file"), "give --prompt TEXT or --prompts_file FILE");
+      if (!config_.prompt.empty() && !config_.prompts_file.empty()) {
+        problem(fmt::format("{} and {}: give one of them", source("prompt"), source("prompts_file")));
+      }
+    }
+    if (command_ == Command::tokenize) {
+      const bool dataset = find("dataset") != nullptr || tried_.contains("dataset");
+      need("input", !config_.input.empty() || dataset, "give --input FILE, or --dataset for a preview");
+      if (!config_.input.empty() && dataset) {
+        problem(fmt::format("{} and {}: give one of them", source("input"), source("dataset")));
+      }
+    }
+  }
+
+  /// qlora-pipe-lite has no default for these.
+  void required_by_pipe_lite() {
+    const char* none = "the preset qlora-pipe-lite has no default for it";
+    for (const char* name : {"lr", "context_length", "dataset", "output_dir"}) need(name, find(name) != nullptr, none);
+    if (config_.train_type != TrainType::full) need("lora_rank", find("lora_rank") != nullptr, none);
+  }
+
+  void contradictions() {
+    if (!config_.resume.empty() && config_.overwrite_output_dir) {
+      problem(fmt::format("{} and {}: resuming needs what is in the folder; give one of them", source("resume"),
+                          source("overwrite_output_dir")));
+    }
+    if (!config_.stop_on_nan) {
+      problem(fmt::format("{}: always true: after an update that isn't finite nothing can be saved",
+                          source("stop_on_nan")));
+    }
+    if (!config_.eval_dataset.empty() && config_.eval_fraction > 0) {
+      problem(fmt::format("{} and {}: give one of them", source("eval_dataset"), source("eval_fraction")));
+    }
+    if (config_.eval_steps > 0 && config_.evals_per_epoch > 0) {
+      problem(fmt::format("{} and {}: give one of them", source("eval_steps"), source("evals_per_epoch")));
+    }
+    check_recompute();
+    const bool none = std::count(config_.log_to.begin(), config_.log_to.end(), "none") > 0;
+    if (none && config_.log_to.size() > 1) problem(fmt::format("{}: none excludes the others", source("log_to")));
+    if (config_.lr_scheduler == Scheduler::polynomial && config_.lr <= config_.polynomial_end_lr) {
+      problem(fmt::format("{}: polynomial_end_lr ({}) must be below lr ({})", source("polynomial_end_lr"),
+                          config_.polynomial_end_lr, config_.lr));
+    }
+    check_adapter();
+  }
+
+  /// The policy is the finer word and wins; but asking for recomputation and switching it off is a mistake.
+  void check_recompute() {
+    if (config_.use_gradient_checkpointing || recompute_policy(config_) == Recompute::keep) return;
+    problem(fmt::format("{} {} and {} false: they contradict each other; give one", source("recompute"),
+                        value_text(config_, "recompute"), source("use_gradient_checkpointing")));
+  }
+
+  void check_adapter() {
+    if (config_.train_type == TrainType::full && !config_.adapter.empty()) {
+      problem(fmt::format("{}: train_type full has no adapter; merge it into the base model first", source("adapter")));
+    }
+    if (config_.train_type != TrainType::full && config_.lora_target_modules.empty()) {
+      problem(fmt::format("{}: the list is empty; give all, default or names", source("lora_target_modules")));
+    }
+  }
+
+  void full_fine_tuning() {
+    if (config_.train_type != TrainType::full) return;
+    for (const char* name : {"lora_target_modules", "layers_to_transform", "modules_to_save"}) {
+      if (!differs(name)) continue;
+      problem(fmt::format("{}: training a part of the weights (train_type full) is not built yet", source(name)));
+    }
+  }
+
+  void quantization() {
+    if (config_.train_type == TrainType::qlora && config_.n_bits == 16) {
+      problem(fmt::format("{} 16 and train_type qlora: qlora quantizes to 4 bits; say train_type lora for 16",
+                          source("n_bits")));
+    }
+  }
+
+  void note_unused(std::initializer_list<const char*> names, const std::string& why) {
+    for (const char* name : names) {
+      if (differs(name)) parsed_.notes.push_back(fmt::format("{}: no effect {}", source(name), why));
+    }
+  }
+
+  void without_effect() {
+    const auto type = value_text(config_, "train_type");
+    if (config_.train_type != TrainType::qlora) {
+      note_unused({"quant_type", "quant_blocksize", "double_quant"},
+                  "with train_type " + type + ": nothing is quantized");
+    }
+    if (config_.train_type == TrainType::full) {
+      note_unused({"lora_rank", "lora_alpha", "lora_dropout", "use_rslora", "lora_weight_dtype"},
+                  "with train_type " + type + ": there are no adapters");
+    }
+    if (!config_.apply_gradient_clipping) note_unused({"grad_norm"}, "without apply_gradient_clipping");
+    const auto schedule = config_.lr_scheduler;
+    const bool restarts = schedule == Scheduler::cosine_with_restarts;
+    const auto with = "with lr_scheduler " + value_text(config_, "lr_scheduler");
+    if (!restarts) note_unused({"cosine_cycles"}, with);
+    if (!restarts && schedule != Scheduler::cosine) note_unused({"cosine_min_lr_ratio"}, with);
+    if (schedule != Scheduler::polynomial) note_unused({"polynomial_power", "polynomial_end_lr"}, with);
+    if (schedule != Scheduler::exponential) note_unused({"exponential_gamma"}, with);
+    if (config_.optimizer == OptimizerKind::sgd) note_unused({"beta1", "beta2", "eps"}, "with optimizer \"sgd\"");
+    if (config_.optimizer == OptimizerKind::adadelta) note_unused({"beta2"}, "with optimizer \"adadelta\"");
+    if (config_.eval_dataset.empty() && config_.eval_fraction == 0) {
+      note_unused({"eval_steps", "evals_per_epoch", "eval_samples"}, "without eval_dataset or eval_fraction");
+    }
+    if (!config_.save_model) {
+      note_unused({"save_steps", "save_total_limit", "checkpoint_interval_hours"}, "with save_model false");
+    }
+    const auto* offload = find("use_cpu_offload");
+    if (offload != nullptr && std::get<bool>(offload->value) && config_.backend != Backend::cpu &&
+        config_.backend != Backend::automatic) {
+      problem(fmt::format("{}: offloading from a GPU is not built yet", offload->source));
+    }
+  }
+
+  Command command_;
+  const Chosen& chosen_;
+  const std::set<std::string>& tried_;
+  ParsedConfig& parsed_;
+  const Config& config_;
+  std::vector<std::string>& problems_;
+};
+
+}  // namespace
+
+void check(Command command, const Chosen& chosen, const std::set<std::string>& tried, ParsedConfig& parsed,
+           std::vector<std::string>& problems) {
+  Checker(command, chosen, tried, parsed, problems).run();
+}
+
+}  // namespace lorica::config

@@ -1,0 +1,191 @@
+// Options of the data: which rows, how they become tokens and labels, how they are evaluated on.
+#include "config/table_words.hpp"
+
+namespace lorica::config {
+namespace {
+
+std::vector<Option> dataset_options() {
+  return {
+      {.name = "dataset",
+       .aliases = {"train_dataset", "dataset_name", "train_file", "data"},
+       .group = kDataGroup,
+       .commands = kData,
+       .field = of(&Config::dataset),
+       .help =
+           "What to train on: alpaca, alpaca_sample, dummy, guanaco, sql, orca_math; or files, folders and globs of "
+           ".jsonl, .json, .parquet, .txt. Give it more than once for several; in TOML a list, or [[datasets]] "
+           "tables with dataset_path"},
+      {.name = "dataset_path",
+       .group = kDataGroup,
+       .commands = kData,
+       .field = of(&Config::dataset_path),
+       .help = "File or folder that holds the rows of a data set that is given by name"},
+      {.name = "dataset_samples",
+       .aliases = {"max_train_samples", "max_samples"},
+       .group = kDataGroup,
+       .commands = kData,
+       .field = of(&Config::dataset_samples),
+       .range = at_least(1),
+       .help = "Rows to use; not given: 512 of alpaca_sample, dummy and orca_math, all of any other"},
+      {.name = "dataset_format",
+       .group = kDataGroup,
+       .commands = kData,
+       .field = of(&Config::dataset_format),
+       .choices = words({"auto", "text", "instruction", "prompt_completion", "messages"}),
+       .help =
+           "Columns of the rows: text; instruction, input, output; prompt, completion; messages. auto looks at them"},
+      {.name = "train_on",
+       .group = kDataGroup,
+       .commands = kData,
+       .field = of(&Config::train_on),
+       .choices = words({"completion", "all"}, {}, {{"completions", 0}}),
+       .pipe_lite = "all",
+       .help = "Tokens that carry loss: those of the completion (text rows: all), or all"},
+      {.name = "train_on_input",
+       .aliases = {"train_on_inputs", "train_on_prompt"},
+       .group = kDataGroup,
+       .commands = kData,
+       .field = none(Type::boolean),
+       .status = Status::derived,
+       .inert = {"false"},
+       .help = "true is train_on all, false is train_on completion"},
+      {.name = "completion_only_loss",
+       .aliases = {"completion_only", "assistant_only_loss"},
+       .group = kDataGroup,
+       .commands = kData,
+       .field = none(Type::boolean),
+       .status = Status::derived,
+       .inert = {"true"},
+       .help = "true is train_on completion, false is train_on all"},
+      {.name = "context_length",
+       .aliases = {"sequence_len!", "max_seq_length", "max_length", "max_seq_len", "cutoff_len", "model_max_length"},
+       .group = kDataGroup,
+       .commands = kData,
+       .field = of(&Config::context_length),
+       .range = between(2, 1 << 24),
+       .evolved = "2048",
+       .help = "Most tokens of an example, and of a packed micro-batch per unit of batch_size"},
+      {.name = "truncation",
+       .group = kDataGroup,
+       .commands = kData,
+       .field = of(&Config::truncation),
+       .choices = words({"truncate", "drop", "error", "split"}),
+       .pipe_lite = "split",
+       .help = "An example longer than context_length: cut it, leave it out, stop, or make several of it. Always "
+               "counted and reported"},
+      {.name = "packing",
+       .aliases = {"sample_packing", "pack"},
+       .group = kDataGroup,
+       .commands = kData,
+       .field = of(&Config::packing),
+       .pipe_lite = "true",
+       .help = "Fill micro-batches with examples up to context_length x batch_size tokens; no example sees another"},
+      {.name = "document_attention",
+       .group = kDataGroup,
+       .commands = kData,
+       .field = of(&Config::document_attention),
+       .choices = words({"isolated"}, {"shared"}),
+       .help = "isolated: attention and positions restart in every example"},
+      {.name = "skip_bad_rows",
+       .group = kDataGroup,
+       .commands = kData,
+       .field = of(&Config::skip_bad_rows),
+       .help = "Count and skip rows that can't be read; without it the first one is an error"},
+      {.name = "reshuffle",
+       .group = kDataGroup,
+       .commands = kData,
+       .field = of(&Config::reshuffle),
+       .help = "A new order every epoch, from seed and epoch; false: one order for all"},
+      {.name = "tokenizer_cache",
+       .aliases = {"cache_dir"},
+       .group = kDataGroup,
+       .commands = kData,
+       .field = of(&Config::tokenizer_cache),
+       .help = "Folder of tokenized data, found again by content; ~/.cache/lorica if not given"},
+      {.name = "preview",
+       .group = kDataGroup,
+       .field = of(&Config::preview),
+       .help = "Print a few examples at the start: tokens, and which of them carry loss"},
+  };
+}
+
+/// qlora-pipe-lite's slicing of documents, to come.
+std::vector<Option> later_options() {
+  const auto later = [](const char* name, Type type, const char* inert, const char* help) {
+    return Option{.name = name,
+                  .group = kDataGroup,
+                  .field = none(type),
+                  .status = Status::not_built,
+                  .inert = {inert},
+                  .help = help};
+  };
+  return {
+      later("max_tokens", Type::integer, "0", "Most tokens of one [[datasets]] table"),
+      later("control_class", Type::integer, "1", "Class of a [[datasets]] table: -1, 0 or 1 (control adapters)"),
+      later("max_sequences", Type::integer, "0", "Most sequences of the whole data set"),
+      later("drop_tails", Type::boolean, "false", "Drop the rest of a document once a sequence is full"),
+      later("mix_datasets", Type::boolean, "false", "Shuffle the documents of all data sets together before slicing"),
+      later("sequence_prefix", Type::any, "", "Text or ids at the start of every sequence"),
+      later("document_prefix", Type::any, "", "Text or ids before every document"),
+      later("document_suffix", Type::any, "", "Text or ids after every document (now: the end-of-text token)"),
+      later("mask_tokens", Type::any, "false", "Ids that never carry loss; true: all special tokens"),
+      later("add_prefix_space", Type::boolean, "false", "Tokenize as if a space came first"),
+  };
+}
+
+std::vector<Option> evaluation_options() {
+  return {
+      {.name = "eval_dataset",
+       .aliases = {"validation_file", "eval_file"},
+       .group = kEvaluation,
+       .commands = kTrain,
+       .field = of(&Config::eval_dataset),
+       .help = "Files to evaluate on, as in dataset"},
+      {.name = "eval_fraction",
+       .group = kEvaluation,
+       .field = of(&Config::eval_fraction),
+       .range = {.low = 0, .high = 1, .high_open = true},
+       .pipe_lite = "0.01",
+       .help = "Share of the training rows held out for evaluation; 0: none"},
+      {.name = "eval_steps",
+       .group = kEvaluation,
+       .field = of(&Config::eval_steps),
+       .range = at_least(0),
+       .help = "Evaluate every so many steps; 0: at the start and the end of every epoch"},
+      {.name = "evals_per_epoch",
+       .group = kEvaluation,
+       .field = of(&Config::evals_per_epoch),
+       .range = at_least(0),
+       .pipe_lite = "10",
+       .help = "Evaluate so often in an epoch; 0: eval_steps decides"},
+      {.name = "eval_samples",
+       .aliases = {"max_eval_samples"},
+       .group = kEvaluation,
+       .field = of(&Config::eval_samples),
+       .range = at_least(0),
+       .help = "Rows to evaluate on; 0: all"},
+      {.name = "eval_gradient_accumulation_steps",
+       .group = kEvaluation,
+       .field = none(Type::integer),
+       .status = Status::noted,
+       .note = "the evaluation loss is a mean over tokens, so batching doesn't change it",
+       .help = "Nothing to choose: the evaluation loss is a mean over tokens"},
+      {.name = "per_device_eval_batch_size",
+       .aliases = {"eval_batch_size"},
+       .group = kEvaluation,
+       .field = none(Type::integer),
+       .status = Status::noted,
+       .note = "evaluation runs in micro-batches of batch_size; the loss is a mean over tokens either way",
+       .help = "Nothing to choose, as above"},
+  };
+}
+
+}  // namespace
+
+std::vector<Option> data_options() {
+  auto all = dataset_options();
+  for (auto&& part : {later_options(), evaluation_options()}) all.insert(all.end(), part.begin(), part.end());
+  return all;
+}
+
+}  // namespace lorica::config

@@ -1,0 +1,38 @@
+// Shorthands of the table's rows: lists of accepted words, ranges, names of groups.
+#pragma once
+
+#include <initializer_list>
+
+#include "config/option.hpp"
+
+namespace lorica::config {
+
+inline constexpr const char *kRun = "Run", *kModelGroup = "Model", *kQuantization = "Quantization", *kLora = "LoRA",
+                            *kDataGroup = "Data", *kEvaluation = "Evaluation", *kOptimization = "Optimization",
+                            *kSchedule = "Learning-rate schedule", *kMemory = "Memory", *kSaving = "Saving",
+                            *kLogging = "Logging", *kDistributed = "Many devices", *kProfiling = "Profiling",
+                            *kControl = "Control adapters, block expansion", *kText = "Text generation",
+                            *kFiles = "Input and output";
+
+/// Words that mean the enumerators 0, 1, 2 … in order; words of features to come; further words for an enumerator.
+inline std::vector<Choice> words(std::initializer_list<const char*> built,
+                                 std::initializer_list<const char*> later = {},
+                                 std::initializer_list<Choice> synonyms = {}) {
+  std::vector<Choice> all;
+  for (const char* name : built) all.push_back({name, static_cast<int>(all.size()), true});
+  for (const auto& choice : synonyms) all.push_back(choice);
+  for (const char* name : later) all.push_back({name, 0, false});
+  return all;
+}
+
+inline Range at_least(double low) {
+  return {.low = low};
+}
+inline Range above(double low) {
+  return {.low = low, .low_open = true};
+}
+inline Range between(double low, double high) {
+  return {.low = low, .high = high};
+}
+
+}  // namespace lorica::config
