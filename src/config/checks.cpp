@@ -114,6 +114,7 @@ class Checker {
                           config_.polynomial_end_lr, config_.lr));
     }
     check_adapter();
+    check_targets();
   }
 
   /// The policy is the finer word and wins; but asking for recomputation and switching it off is a mistake.
@@ -129,6 +130,16 @@ class Checker {
     }
     if (config_.train_type != TrainType::full && config_.lora_target_modules.empty()) {
       problem(fmt::format("{}: the list is empty; give all, default or names", source("lora_target_modules")));
+    }
+  }
+
+  /// all, all-linear and default stand for a choice of their own.
+  void check_targets() {
+    const auto& targets = config_.lora_target_modules;
+    if (targets.size() < 2) return;
+    for (const auto& word : targets) {
+      if (word != "all" && word != "all-linear" && word != "default") continue;
+      problem(fmt::format("{}: {} can't be combined with names", source("lora_target_modules"), word));
     }
   }
 
@@ -176,6 +187,10 @@ class Checker {
     if (config_.eval_dataset.empty() && config_.eval_fraction == 0) {
       note_unused({"eval_steps", "evals_per_epoch", "eval_samples"}, "without eval_dataset or eval_fraction");
     }
+    const bool sampled = std::any_of(config_.dataset.begin(), config_.dataset.end(), [](const std::string& name) {
+      return name == "alpaca_sample" || name == "dummy" || name == "orca_math";
+    });
+    if (!sampled) note_unused({"dataset_samples"}, "with this data set: it limits alpaca_sample, dummy and orca_math");
     if (!config_.save_model) {
       note_unused({"save_steps", "save_total_limit", "checkpoint_interval_hours"}, "with save_model false");
     }

@@ -28,7 +28,16 @@ enum class Scheduler { constant, linear, cosine, cosine_with_restarts, polynomia
 enum class OptimizerKind { adamw, adam, sgd, adadelta };
 /// `automatic` follows use_gradient_checkpointing: see recompute_policy().
 enum class Recompute { automatic, keep, recompute, selective };
-enum class DatasetFormat { automatic, text, instruction, prompt_completion, messages };
+enum class DatasetFormat {
+  automatic,
+  text,
+  instruction,
+  prompt_completion,
+  messages,
+  question_answer,
+  context_question,
+  human_assistant,
+};
 enum class TrainOn { completion, all };
 enum class Truncation { truncate, drop, error, split };
 enum class DocumentAttention { isolated };
@@ -82,9 +91,8 @@ struct Config {
 
   // Data
   std::vector<std::string> dataset = {"alpaca_sample"};  ///< known names, files, folders or globs
-  std::string dataset_path;  ///< file or folder that holds the rows of a data set given by name
-  /// Rows to use. Not set: 512 of alpaca_sample, dummy and orca_math, all rows of everything else.
-  std::optional<std::int64_t> dataset_samples;
+  std::string dataset_path;            ///< file or folder that holds the rows of a data set given by name
+  std::int64_t dataset_samples = 512;  ///< rows of alpaca_sample, dummy, orca_math
   DatasetFormat dataset_format = DatasetFormat::automatic;
   TrainOn train_on = TrainOn::completion;
   std::int64_t context_length = 512;  ///< tokens

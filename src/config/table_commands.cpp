@@ -48,6 +48,11 @@ std::vector<Option> command_options() {
        .note = "merging uses the device of `backend`; say --backend cpu",
        .inert = {"false"},
        .help = "Nothing to choose: see backend"},
+      {.name = "markdown",
+       .group = kFiles,
+       .commands = kOptions,
+       .field = of(&Config::markdown),
+       .help = "Print docs/OPTIONS.md"},
       {.name = "prompt",
        .group = kText,
        .commands = kGenerate,
@@ -95,11 +100,6 @@ std::vector<Option> command_options() {
        .commands = kGenerate,
        .field = of(&Config::stop),
        .help = "Text that ends an answer; may be given more than once"},
-      {.name = "markdown",
-       .group = kFiles,
-       .commands = kOptions,
-       .field = of(&Config::markdown),
-       .help = "Print docs/OPTIONS.md"},
   };
 }
 
