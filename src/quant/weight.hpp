@@ -57,6 +57,7 @@ struct StoredWeight {
 void check_format(const WeightFormat& format);
 
 /// Stores `weight` (f32, bf16 or f16, any shape) in `format`. A value that is not finite is a ModelError naming `name`.
+/// Dense: shares `weight` where nothing has to be converted, so that a trainable leaf stays one.
 /// 4-bit: the weight is rounded to format.dtype first, then quantized, as loading in that dtype and then quantizing
 /// does.
 StoredWeight store(const at::Tensor& weight, const WeightFormat& format, std::string_view name = "weight");

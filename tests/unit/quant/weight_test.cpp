@@ -1,0 +1,176 @@
+// Storing and dequantizing weights: kernels against the ATen composition, files against tensors, bad values.
+#include "quant/weight.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+
+#include "base/error.hpp"
+#include "io/safetensors.hpp"
+#include "kernels/mode.hpp"
+#include "quant/composed.hpp"
+
+namespace lorica::quant {
+namespace {
+
+using testing::HasSubstr;
+using testing::ThrowsMessage;
+
+at::Tensor normal(std::vector<std::int64_t> shape, std::uint64_t seed, at::ScalarType dtype = at::kFloat) {
+  auto generator = at::detail::createCPUGenerator(seed);
+  return at::normal(0.0, 0.05, shape, generator).to(dtype);
+}
+
+bool same_bits(const at::Tensor& a, const at::Tensor& b) {
+  return a.scalar_type() == b.scalar_type() && a.sizes() == b.sizes() &&
+         std::memcmp(a.contiguous().data_ptr(), b.contiguous().data_ptr(), a.nbytes()) == 0;
+}
+
+void expect_same(const StoredWeight& a, const StoredWeight& b) {
+  EXPECT_EQ(a.format, b.format);
+  EXPECT_EQ(a.shape, b.shape);
+  EXPECT_EQ(a.offset, b.offset);
+  const auto left = a.components(), right = b.components();
+  ASSERT_EQ(left.size(), right.size());
+  for (std::size_t i = 0; i < left.size(); ++i) {
+    EXPECT_EQ(left[i].first, right[i].first);
+    EXPECT_TRUE(same_bits(left[i].second, right[i].second)) << left[i].first;
+  }
+}
+
+io::TensorView view_of(const at::Tensor& tensor, io::Dtype dtype) {
+  return {"block.weight", dtype, tensor.sizes().vec(), static_cast<const std::byte*>(tensor.data_ptr()),
+          tensor.nbytes()};
+}
+
+using Parameters = std::tuple<Kind, at::ScalarType, int>;
+class StoredWeightTest : public testing::TestWithParam<Parameters> {};
+
+TEST_P(StoredWeightTest, KernelsAgreeWithTheComposition) {
+  const auto [kind, dtype, block_size] = GetParam();
+  const auto code = kind == Kind::nf4 ? kernels::Code4::nf4 : kernels::Code4::fp4;
+  for (const auto& shape : {std::vector<std::int64_t>{64, 64}, {17, 31}, {1, 5}, {33, 4097}}) {
+    auto values = normal(shape, 1, dtype);
+    values.view({-1})[0] = 0.0;
+    const auto stored = store(values, {kind, dtype, block_size, false});
+    const auto [packed, absmax] = quantize_4bit_composed(code, values, block_size);
+    EXPECT_TRUE(same_bits(stored.data, packed));
+    EXPECT_TRUE(same_bits(stored.absmax, absmax));
+    for (const auto out : {at::kFloat, at::kBFloat16, at::kHalf}) {
+      const auto composed = dequantize_4bit_composed(code, packed, absmax, values.numel(), block_size, out);
+      EXPECT_TRUE(same_bits(dequantize(stored, out), composed.view(shape)));
+    }
+  }
+}
+
+TEST_P(StoredWeightTest, DoubleQuantizationAgreesWithTheComposition) {
+  const auto [kind, dtype, block_size] = GetParam();
+  const auto stored = store(normal({160, 257}, 2, dtype), {kind, dtype, block_size, true});
+  const std::int64_t blocks = (160 * 257 + block_size - 1) / block_size;
+  EXPECT_EQ(stored.absmax.sizes(), at::IntArrayRef({blocks}));
+  EXPECT_EQ(stored.nested_absmax.sizes(), at::IntArrayRef({(blocks + 255) / 256}));
+  const auto absmax =
+      dequantize_absmax_composed(stored.absmax, stored.nested_code, stored.nested_absmax, stored.offset);
+  const auto code = kind == Kind::nf4 ? kernels::Code4::nf4 : kernels::Code4::fp4;
+  const auto expected = dequantize_4bit_composed(code, stored.data, absmax, 160 * 257, block_size, dtype);
+  EXPECT_TRUE(same_bits(dequantize(stored, dtype), expected.view({160, 257})));
+}
+
+TEST_P(StoredWeightTest, AFileGivesTheSameAsATensor) {
+  const auto [kind, dtype, block_size] = GetParam();
+  // More than one piece of 65,536 values, and a last block that is not whole.
+  for (const auto source : {at::kFloat, at::kBFloat16, at::kHalf, at::kDouble}) {
+    const auto values = normal({3, 50001}, 3, source);
+    const auto name = source == at::kFloat      ? io::Dtype::f32
+                      : source == at::kBFloat16 ? io::Dtype::bf16
+                      : source == at::kHalf     ? io::Dtype::f16
+                                                : io::Dtype::f64;
+    for (const auto stored_kind : {kind, Kind::dense}) {
+      const WeightFormat format{stored_kind, dtype, block_size, true};
+      const auto from_tensor = store(source == at::kDouble ? values.to(at::kFloat) : values, format);
+      expect_same(store_from(view_of(values, name), format), from_tensor);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, StoredWeightTest,
+                         testing::Combine(testing::Values(Kind::nf4, Kind::fp4),
+                                          testing::Values(at::kFloat, at::kBFloat16, at::kHalf),
+                                          testing::Values(32, 64, 512, 4096)));
+
+TEST(StoredWeight, ReferenceModeGivesTheSameBytes) {
+  const auto values = normal({100, 100}, 4, at::kBFloat16);
+  const WeightFormat format{Kind::nf4, at::kBFloat16, 64, true};
+  const auto fast = store(values, format);
+  kernels::set_kernel_mode(kernels::KernelMode::reference);
+  const auto reference = store(values, format);
+  kernels::set_kernel_mode(kernels::KernelMode::automatic);
+  expect_same(fast, reference);
+}
+
+TEST(StoredWeight, AnUnalignedMappingIsRead) {
+  const auto values = normal({64, 65}, 5);
+  std::vector<std::byte> bytes(values.nbytes() + 1);
+  std::memcpy(bytes.data() + 1, values.data_ptr(), values.nbytes());
+  auto view = view_of(values, io::Dtype::f32);
+  view.data = bytes.data() + 1;
+  const WeightFormat format{Kind::nf4, at::kFloat, 64, true};
+  expect_same(store_from(view, format), store(values, format));
+}
+
+TEST(StoredWeight, BytesAreThoseOfItsParts) {
+  const auto values = normal({256, 512}, 6, at::kBFloat16);
+  EXPECT_EQ(store(values, {Kind::dense, at::kBFloat16}).bytes(), 256u * 512 * 2);
+  EXPECT_EQ(store(values, {Kind::nf4, at::kBFloat16, 64, false}).bytes(), 256u * 512 / 2 + 2048 * 4);
+  EXPECT_EQ(store(values, {Kind::nf4, at::kBFloat16, 64, true}).bytes(), 256u * 512 / 2 + 2048 + 8 * 4 + 256 * 4);
+}
+
+// Bad input "NaN in weights": the message names the tensor and the place.
+TEST(StoredWeight, ValuesThatAreNotFiniteAreRefused) {
+  for (const auto kind : {Kind::dense, Kind::nf4}) {
+    auto values = normal({40, 70}, 7);
+    values[12][34] = std::nan("");
+    const WeightFormat format{kind, at::kFloat};
+    const auto message = testing::AllOf(HasSubstr("model.layers.0.q"), HasSubstr("nan"), HasSubstr("[12, 34]"));
+    EXPECT_THAT([&] { store(values, format, "model.layers.0.q"); }, ThrowsMessage<ModelError>(message));
+    auto view = view_of(values, io::Dtype::f32);
+    view.name = "model.layers.0.q";
+    EXPECT_THAT([&] { store_from(view, format); }, ThrowsMessage<ModelError>(message));
+    values[12][34] = -1e6;
+    const auto too_large = testing::AllOf(HasSubstr("[12, 34]"), HasSubstr("too large for Half"));
+    EXPECT_THAT([&] { store(values, {kind, at::kHalf}, "q"); }, ThrowsMessage<ModelError>(too_large));
+    EXPECT_THAT(
+        [&] {
+          store_from(view_of(values, io::Dtype::f32), {kind, at::kHalf});
+        },
+        ThrowsMessage<ModelError>(too_large));
+  }
+}
+
+TEST(StoredWeight, FormatsAndDtypesThatCannotBeAreRefused) {
+  const auto values = normal({8, 8}, 8);
+  EXPECT_THAT(
+      [&] {
+        store(values, {Kind::nf4, at::kFloat, 48});
+      },
+      ThrowsMessage<ConfigError>(HasSubstr("block size 48")));
+  EXPECT_THAT([&] { store(values, {Kind::nf4, at::kFloat, 8192}); }, ThrowsMessage<ConfigError>(HasSubstr("8192")));
+  EXPECT_THAT([&] { store(values, {Kind::dense, at::kInt}); }, ThrowsMessage<ConfigError>(HasSubstr("Int")));
+  EXPECT_THAT([&] { store(values.to(at::kInt), {}, "w"); }, ThrowsMessage<ModelError>(HasSubstr("'w' is Int")));
+  EXPECT_THAT([&] { store(at::empty({0, 4}), {Kind::nf4}, "w"); }, ThrowsMessage<ModelError>(HasSubstr("no values")));
+  const auto integers = values.to(at::kLong);
+  EXPECT_THAT([&] { store_from(view_of(integers, io::Dtype::i64), {}); },
+              ThrowsMessage<ModelError>(HasSubstr("block.weight' is I64")));
+}
+
+TEST(StoredWeight, DenseOfTheSameDtypeIsTheTensorItself) {
+  auto values = normal({8, 8}, 9);
+  values.requires_grad_(true);
+  const auto stored = store(values, {Kind::dense, at::kFloat});
+  EXPECT_TRUE(stored.data.is_same(values));
+}
+
+}  // namespace
+}  // namespace lorica::quant
