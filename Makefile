@@ -22,7 +22,7 @@ PYTHON := .venv/bin/python
 CONFIGURE := cmake -DCMAKE_PREFIX_PATH="$(CURDIR)/.venv" $(CMAKE_ARGS)
 # The layers that don't include LibTorch: sanitizers watch them in every CI run.
 LIGHT_LAYERS := $(foreach layer,base config io tokenizer data kernels mcp,$(if $(wildcard tests/unit/$(layer)/*),$(layer)))
-LIGHT_TESTS := ^unit\.($(subst $() ,|,$(strip $(LIGHT_LAYERS))))$$$$
+LIGHT_TESTS := ^unit\.($(subst $() ,|,$(strip $(LIGHT_LAYERS))))$$
 
 ##@ Everyday
 .PHONY: help

@@ -145,7 +145,8 @@ def requirement_lines(path: Path) -> list[str]:
 
 
 def install_requirements(name: str, lines: list[str]) -> None:
-    say(f"pip install from {name}: {' '.join(line.partition(';')[0] for line in lines)}")
+    packages = dict.fromkeys(line.partition("==")[0] for line in lines)
+    say(f"pip install from {name}: {', '.join(packages)}")
     # A file instead of arguments, because a line may hold an environment marker.
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as listing:
         listing.write("\n".join(lines) + "\n")

@@ -1,0 +1,54 @@
+"""Bad options are refused before anything is read or written, all of them in one go."""
+
+from conftest import refused
+
+
+def test_unknown_option_names_the_nearest(lorica, training, output):
+    refused(lorica(*training, "--lora_rnk", "4"), "lora_rnk", "lora_rank", output=output)
+
+
+def test_value_out_of_range(lorica, training, output):
+    refused(lorica(*training, "--lora_dropout", "1.5"), "lora_dropout", "1.5", output=output)
+
+
+def test_not_a_number(lorica, training, output):
+    refused(lorica(*training, "--batch_size", "four"), "batch_size", "four", output=output)
+
+
+def test_conflicting_options_are_listed_at_once(lorica, training, output):
+    result = lorica(*training, "--warmup_steps", "2", "--warmup_ratio", "0.1", "--eval_fraction", "2", "--lr", "-1")
+    refused(result, "warmup_steps", "warmup_ratio", "eval_fraction", "lr", output=output)
+
+
+def test_unknown_key_of_a_file_names_file_and_line(lorica, training, tmp_path, output):
+    config = tmp_path / "run.toml"
+    config.write_text("lora_rank = 4\nlora_alhpa = 8\n")
+    refused(lorica(*training[:1], config, *training[1:]), "run.toml", "2", "lora_alhpa", "lora_alpha", output=output)
+
+
+def test_broken_toml_names_the_line(lorica, training, tmp_path, output):
+    config = tmp_path / "run.toml"
+    config.write_text("lora_rank = 4\nlr = = 3\n")
+    refused(lorica(*training[:1], config, *training[1:]), "run.toml", "2", output=output)
+
+
+def test_what_is_not_built_yet_is_refused_by_name(lorica, training, output):
+    refused(lorica(*training, "--train_type", "bnb_dora"), "bnb_dora", "not built yet", output=output)
+
+
+def test_code_of_a_model_repository_is_never_run(lorica, training, output):
+    refused(lorica(*training, "--trust_remote_code", "true"), "trust_remote_code", output=output)
+
+
+def test_unknown_command(lorica):
+    refused(lorica("trian"), "trian", "train")
+
+
+def test_unknown_lora_target(lorica, training, output):
+    """Table B row 21: every pattern must match something."""
+    result = lorica(*training, "--lora_target_modules", "q_proj", "--lora_target_modules", "wq")
+    refused(result, "wq", "q_proj", output=output)
+
+
+def test_missing_required_options_are_all_named(lorica):
+    refused(lorica("train"), "model_name")
