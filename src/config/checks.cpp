@@ -78,7 +78,7 @@ class Checker {
     if (command_ == Command::tokenize) {
       const bool dataset = find("dataset") != nullptr || tried_.contains("dataset");
       need("input", !config_.input.empty() || dataset, "give --input FILE, or --dataset for a preview");
-      if (!config_.input.empty() && dataset) {
+      if (!config_.input.empty() && differs("dataset")) {
         problem(fmt::format("{} and {}: give one of them", source("input"), source("dataset")));
       }
     }

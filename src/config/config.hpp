@@ -152,7 +152,7 @@ struct Config {
   std::int64_t shard_size = 5'000'000'000;  ///< bytes of one weight file
   std::vector<std::string> prompt;
   std::string prompts_file;              ///< one prompt a line, or .jsonl
-  std::string prompt_template = "none";  ///< "none", "alpaca", "sql", "orca_math"
+  std::string prompt_template = "none";  ///< one of data/templates.hpp
   std::int64_t max_new_tokens = 128;
   double temperature = 0;  ///< 0: greedy
   std::int64_t top_k = 0;  ///< 0: off

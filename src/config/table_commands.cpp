@@ -68,7 +68,7 @@ std::vector<Option> command_options() {
        .group = kText,
        .commands = kGenerate,
        .field = of(&Config::prompt_template),
-       .choices = words({"none", "alpaca", "sql", "orca_math"}),
+       .choices = words({"none", "alpaca", "sql", "orca_math", "guanaco", "chat"}),
        .help = "Put the prompt into the template that a data set of this name is trained with"},
       {.name = "max_new_tokens",
        .aliases = {"max_tokens"},

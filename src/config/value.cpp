@@ -28,12 +28,11 @@ std::optional<T> parse_number(std::string_view text) {
 
 /// ["a", "b"] or a,b or a; a regex keeps its commas.
 std::vector<std::string> split_list(const Option& option, std::string_view text) {
-  text = trim(text);
-  if (text.empty()) return {};
   const bool regex =
       option.name == "lora_target_modules" && text.find_first_of("()[]\\^$|*+?{}") != std::string_view::npos;
-  if (option.commas && text.starts_with("[\"") && text.ends_with("\"]")) {
-    text = text.substr(1, text.size() - 2);
+  if (text.empty()) return {};
+  if (const auto inner = trim(text); option.commas && inner.starts_with("[\"") && inner.ends_with("\"]")) {
+    text = inner.substr(1, inner.size() - 2);
   } else if (!option.commas || regex) {
     return {std::string(text)};
   }

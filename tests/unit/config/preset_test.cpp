@@ -1,0 +1,183 @@
+// Presets: which one is taken, and what values follow from others.
+#include "config/helpers.hpp"
+#include "config/option.hpp"
+
+namespace lorica::config::test {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+const Words kPipeLite = {"--model_dir", "m",  "--lr",      "2e-5", "--sequence_len", "4096",
+                         "--lora_rank", "16", "--dataset", "d",    "--output_dir",   "o"};
+
+Words plus(Words words, const Words& more) {
+  words.insert(words.end(), more.begin(), more.end());
+  return words;
+}
+
+TEST(Preset, FsdpQloraIsTheDefault) {
+  const auto parsed = train({});
+  EXPECT_EQ(parsed.preset, "fsdp_qlora");
+  EXPECT_EQ(parsed.notes.front(), "preset fsdp_qlora (the default)");
+  const auto& c = parsed.config;
+  EXPECT_EQ(c.train_type, TrainType::qlora);
+  EXPECT_EQ(c.precision, Precision::bf16);
+  EXPECT_EQ(
+      std::make_tuple(c.batch_size, c.context_length, c.gradient_accumulation_steps, c.num_epochs, c.dataset_samples),
+      std::make_tuple(1, 512, 1, 1, 512));
+  EXPECT_EQ(std::make_tuple(c.lora_rank, c.lora_alpha, c.lora_dropout), std::make_tuple(64, 16.0, 0.1));
+  EXPECT_EQ(std::make_tuple(c.lr, c.wd, c.beta1, c.beta2, c.eps), std::make_tuple(1e-5, 0.1, 0.9, 0.95, 1e-5));
+  EXPECT_EQ(std::make_tuple(c.apply_gradient_clipping, c.grad_norm), std::make_tuple(false, 0.3));
+  EXPECT_THAT(c.lora_target_modules, ElementsAre("all"));
+  EXPECT_TRUE(c.save_model);
+  EXPECT_TRUE(c.double_quant);
+}
+
+TEST(Preset, PipeLiteIsChosenByItsOwnKeys) {
+  const auto parsed = parse(Command::train, kPipeLite);
+  EXPECT_EQ(parsed.preset, "qlora-pipe-lite");
+  EXPECT_EQ(parsed.notes.front(),
+            "preset qlora-pipe-lite (because of model_dir; preset = \"fsdp_qlora\" overrides that)");
+  EXPECT_THAT(parsed.notes, Contains(HasSubstr("rms_ratio is not built yet; constant is used")));
+  const auto& c = parsed.config;
+  EXPECT_EQ(c.train_type, TrainType::lora);
+  EXPECT_EQ(c.lora_alpha, 16.0);  // the rank
+  EXPECT_EQ(std::make_tuple(c.beta1, c.beta2, c.eps, c.wd), std::make_tuple(0.9, 0.99, 1e-6, 0.0));
+  EXPECT_EQ(std::make_tuple(c.optimizer, c.apply_gradient_clipping, c.grad_norm),
+            std::make_tuple(OptimizerKind::adam, true, 1.0));
+  EXPECT_EQ(std::make_tuple(c.eval_fraction, c.evals_per_epoch, c.save_total_limit), std::make_tuple(0.01, 10, 3));
+  EXPECT_EQ(std::make_tuple(c.packing, c.truncation, c.timestamp_output_dir),
+            std::make_tuple(true, Truncation::split, true));
+  EXPECT_EQ(std::make_tuple(c.double_quant, c.lora_weight_dtype, c.lora_dropout),
+            std::make_tuple(false, DataType::float32, 0.0));
+  EXPECT_EQ(c.checkpoint_interval_hours, 1.0);
+  for (const char* key : {"--sequence_len", "--full_fine_tune", "--max_checkpoints"}) {
+    auto words = kPipeLite;
+    words[0] = "--model_name";
+    words[4] = "--context_length";
+    words = plus(words, {key, key == std::string("--full_fine_tune") ? "false" : "64"});
+    if (key == std::string("--sequence_len")) words.erase(words.begin() + 4, words.begin() + 6);
+    EXPECT_EQ(parse(Command::train, words).preset, "qlora-pipe-lite") << key;
+  }
+}
+
+TEST(Preset, PipeLiteNeedsWhatItHasNoDefaultFor) {
+  EXPECT_THAT(error_of(Command::train, {"--model_dir", "m"}),
+              AllOf(HasSubstr("lr is missing: the preset qlora-pipe-lite has no default"),
+                    HasSubstr("context_length is missing"), HasSubstr("dataset is missing"),
+                    HasSubstr("output_dir is missing"), HasSubstr("lora_rank is missing")));
+}
+
+TEST(Preset, CanBeForced) {
+  const auto parsed = parse(Command::train, {"--model_dir", "m", "--preset", "fsdp_qlora"});
+  EXPECT_EQ(parsed.preset, "fsdp_qlora");
+  EXPECT_EQ(parsed.config.lora_rank, 64);
+  EXPECT_EQ(parsed.config.model_name, "m");
+}
+
+TEST(Preset, EvolvedHasItsDocumentsValues) {
+  const auto parsed = train({"--preset", "qlora_evolved"});
+  EXPECT_EQ(parsed.preset, "qlora-evolved");
+  EXPECT_THAT(parsed.notes, Contains(HasSubstr("paged_adamw_32bit is not built yet; adamw is used")));
+  const auto& c = parsed.config;
+  EXPECT_EQ(std::make_tuple(c.lr, c.batch_size, c.gradient_accumulation_steps, c.num_epochs, c.context_length),
+            std::make_tuple(2e-4, 4, 4, 3, 2048));
+  EXPECT_EQ(std::make_tuple(c.lora_rank, c.lora_alpha, c.lora_dropout, c.wd), std::make_tuple(64, 16.0, 0.1, 0.01));
+  EXPECT_EQ(std::make_tuple(c.lr_scheduler, c.apply_gradient_clipping, c.grad_norm),
+            std::make_tuple(Scheduler::cosine, true, 0.3));
+  EXPECT_EQ(c.warmup_ratio, 0.03);
+  EXPECT_EQ(std::make_tuple(c.save_steps, c.save_total_limit, c.log_every_n_steps), std::make_tuple(200, 3, 10));
+  EXPECT_THAT(c.log_to, ElementsAre("tensorboard"));
+  EXPECT_EQ(c.output_dir, "./qlora_evolved_output");
+}
+
+TEST(Derived, TrainTypeFromPipeLitesSwitches) {
+  EXPECT_EQ(parse(Command::train, plus(kPipeLite, {"--load_in_4bit"})).config.train_type, TrainType::qlora);
+  EXPECT_EQ(parse(Command::train, plus(kPipeLite, {"--full_fine_tune"})).config.train_type, TrainType::full);
+  EXPECT_EQ(train({"--load_in_4bit", "false"}).config.train_type, TrainType::lora);
+  EXPECT_EQ(train({"--load_in_4bit", "--train_type", "qlora"}).config.train_type, TrainType::qlora);
+  EXPECT_THAT(error_of(Command::train, plus(kPipeLite, {"--full_fine_tune", "--load_in_4bit"})),
+              HasSubstr("contradict"));
+  EXPECT_THAT(train_error({"--load_in_4bit", "--train_type", "lora"}), HasSubstr("contradict"));
+  EXPECT_THAT(train_error({"--load_in_4bit", "false", "--train_type", "qlora"}), HasSubstr("contradict"));
+  EXPECT_THAT(train_error({"--full_fine_tune", "--train_type", "lora", "--preset", "fsdp_qlora"}),
+              HasSubstr("contradict"));
+}
+
+TEST(Derived, CustomTrainTypesAreTheSameFormula) {
+  EXPECT_EQ(train({"--train_type", "custom_lora"}).config.train_type, TrainType::lora);
+  EXPECT_EQ(train({"--train_type", "custom_qlora"}).config.train_type, TrainType::qlora);
+}
+
+TEST(Derived, OnlyTrainQuantizesUnasked) {
+  const auto forward = [](const Words& more) {
+    return parse(Command::forward, plus(required(Command::forward), more)).config;
+  };
+  EXPECT_EQ(forward({}).train_type, TrainType::lora);
+  EXPECT_EQ(forward({}).n_bits, 16);
+  for (const Words& words : {Words{"--load_in_4bit"}, Words{"--n_bits", "4"}, Words{"--train_type", "qlora"}}) {
+    EXPECT_EQ(forward(words).train_type, TrainType::qlora) << words.front();
+    EXPECT_EQ(forward(words).n_bits, 4) << words.front();
+  }
+}
+
+TEST(Derived, PrecisionAndLossFromHuggingFaceSwitches) {
+  EXPECT_EQ(train({"--bf16", "--preset", "fsdp_qlora"}).config.precision, Precision::bf16);
+  EXPECT_THAT(train_error({"--bf16", "--precision", "fp32"}), HasSubstr("contradict"));
+  EXPECT_EQ(train({"--bf16", "false", "--precision", "fp32"}).config.precision, Precision::fp32);
+  EXPECT_EQ(train({"--train_on_inputs"}).config.train_on, TrainOn::all);
+  EXPECT_EQ(train({"--completion_only_loss", "false"}).config.train_on, TrainOn::all);
+  EXPECT_EQ(train({"--train_on_inputs", "false"}).config.train_on, TrainOn::completion);
+  EXPECT_THAT(train_error({"--train_on_inputs", "--completion_only_loss"}), HasSubstr("contradict"));
+}
+
+TEST(Derived, MaxGradNormSwitchesClipping) {
+  EXPECT_TRUE(train({"--max_grad_norm", "1"}).config.apply_gradient_clipping);
+  EXPECT_FALSE(train({"--max_grad_norm", "0", "--preset", "qlora-evolved"}).config.apply_gradient_clipping);
+  const auto bare = train({"--grad_norm", "1"});
+  EXPECT_FALSE(bare.config.apply_gradient_clipping);
+  EXPECT_THAT(bare.notes, Contains("--grad_norm: no effect without apply_gradient_clipping"));
+}
+
+TEST(Derived, WarmUpIsATenthUnlessConstant) {
+  EXPECT_FALSE(train({}).config.warmup_ratio.has_value());
+  EXPECT_EQ(train({"--lr_scheduler", "linear"}).config.warmup_ratio, 0.1);
+  EXPECT_FALSE(train({"--lr_scheduler", "linear", "--warmup_steps", "0"}).config.warmup_ratio.has_value());
+  EXPECT_EQ(train({"--warmup_ratio", "0.2"}).config.warmup_ratio, 0.2);
+  EXPECT_FALSE(train({"--preset", "qlora-evolved", "--lr_scheduler", "constant"}).config.warmup_ratio.has_value());
+  EXPECT_FALSE(train({"--preset", "qlora-evolved", "--warmup_epochs", "1"}).config.warmup_ratio.has_value());
+}
+
+TEST(Derived, AnotherOptimizerTakesPyTorchsDefaults) {
+  const auto adam = train({"--optimizer", "adam"}).config;
+  EXPECT_EQ(std::make_tuple(adam.beta1, adam.beta2, adam.eps, adam.wd), std::make_tuple(0.9, 0.999, 1e-8, 0.0));
+  const auto adadelta = train({"--optimizer", "adadelta", "--wd", "0.5"}).config;
+  EXPECT_EQ(std::make_tuple(adadelta.beta1, adadelta.eps, adadelta.wd), std::make_tuple(0.9, 1e-6, 0.5));
+  const auto evolved = train({"--preset", "qlora-evolved", "--optim", "adamw_torch"}).config;
+  EXPECT_EQ(std::make_tuple(evolved.optimizer, evolved.beta2, evolved.wd),
+            std::make_tuple(OptimizerKind::adamw, 0.999, 0.01));
+}
+
+TEST(Derived, WhatIsGivenReplacesThePresetsEvaluation) {
+  const auto file = parse(Command::train, plus(kPipeLite, {"--eval_dataset", "e"})).config;
+  EXPECT_EQ(file.eval_fraction, 0.0);
+  EXPECT_EQ(parse(Command::train, plus(kPipeLite, {"--eval_steps", "5"})).config.evals_per_epoch, 0);
+}
+
+TEST(Derived, RecomputeFollowsItsSwitch) {
+  EXPECT_EQ(recompute_policy(train({}).config), Recompute::recompute);
+  EXPECT_EQ(recompute_policy(train({"--gradient_checkpointing", "false"}).config), Recompute::keep);
+  EXPECT_EQ(recompute_policy(train({"--recompute", "selective"}).config), Recompute::selective);
+  EXPECT_THAT(train_error({"--gradient_checkpointing", "false", "--recompute", "selective"}), HasSubstr("contradict"));
+}
+
+TEST(Derived, NonPositiveMaxStepsMeansNone) {
+  EXPECT_EQ(train({"--max_steps", "0"}).config.max_steps, -1);
+}
+
+}  // namespace
+}  // namespace lorica::config::test
