@@ -1,0 +1,93 @@
+// What a run measures, and the one writer that the training loop hands it to: metrics.jsonl, TensorBoard event files
+// and the progress line. Only the process that owns the run folder (rank 0) makes a writer. Nothing here knows of
+// Torch.
+#pragma once
+
+#include <cstdint>
+#include <cstdio>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace lorica::train {
+
+/// One optimizer step. Counts are of this step alone, over all ranks and micro-batches.
+struct StepMetrics {
+  std::int64_t step = 0;               ///< 1-based
+  std::int64_t total_steps = 0;        ///< of the whole run
+  double epoch = 0;                    ///< passes over the data so far, with fraction
+  double loss = 0;                     ///< mean over the step's supervised tokens
+  double lr = 0;                       ///< used by this step's update
+  std::optional<double> grad_norm;     ///< global, before clipping
+  std::int64_t tokens = 0;             ///< that went through the model
+  std::int64_t supervised_tokens = 0;  ///< that the loss counted
+  std::int64_t examples = 0;
+  std::map<std::string, double> extra;  ///< more scalars of the step, by TensorBoard tag below "train/"
+
+  // Not the same from run to run:
+  double step_seconds = 0;
+  double tokens_per_second = 0;
+  std::optional<double> matmul_share;   ///< 0…1 of this machine's measured matrix-product speed
+  std::uint64_t peak_memory_bytes = 0;  ///< of the device, or of the process where that is the CPU
+};
+
+/// One evaluation, made after `step` optimizer steps (0: before the first).
+struct EvalMetrics {
+  std::int64_t step = 0;
+  double epoch = 0;
+  double loss = 0;
+  double perplexity = 0;    ///< exp(loss)
+  std::int64_t tokens = 0;  ///< supervised ones
+  std::int64_t examples = 0;
+  double seconds = 0;  ///< not the same from run to run
+};
+
+/// Where metrics go. Implementations: JsonlSink, TensorBoardSink, ProgressSink.
+class MetricsSink {
+ public:
+  virtual ~MetricsSink() = default;
+  virtual void step(const StepMetrics& metrics) = 0;
+  virtual void evaluation(const EvalMetrics& metrics) = 0;
+  /// The run is over (or interrupted): what is pending is shown and flushed.
+  virtual void finish() {}
+};
+
+struct MetricsOptions {
+  std::filesystem::path run_folder;  ///< must exist
+  /// Steps that the loaded checkpoint has done: later records of the folder are dropped. nullopt: a new run, all are.
+  std::optional<std::int64_t> resumed_step;
+  /// Records every n-th step; the first and the last one always. The progress line is not thinned by it.
+  std::int64_t log_every = 1;
+  bool tensorboard = true;
+  bool progress = true;          ///< the line on standard error (plain lines if that isn't a terminal)
+  bool lines_on_stdout = false;  ///< a plain line for each logged step on standard output
+};
+
+/// Fans one step's or evaluation's metrics out to all sinks. Throws FileError if a file can't be written.
+class MetricsWriter {
+ public:
+  explicit MetricsWriter(const MetricsOptions& options);
+  /// For tests and other sinks; `log_every` as in the options.
+  MetricsWriter(std::vector<std::unique_ptr<MetricsSink>> sinks, std::int64_t log_every);
+  ~MetricsWriter();
+  void step(const StepMetrics& metrics);
+  void evaluation(const EvalMetrics& metrics);
+  /// Idempotent; the destructor calls it (and swallows errors), so that an exception leaves a clean terminal.
+  void finish();
+
+ private:
+  bool is_logged(const StepMetrics& metrics) const;
+  std::vector<std::unique_ptr<MetricsSink>> sinks_;       ///< get the logged steps
+  std::vector<std::unique_ptr<MetricsSink>> every_step_;  ///< get all steps (the progress line thins for itself)
+  std::int64_t log_every_ = 1;
+  bool finished_ = false;
+};
+
+/// log_to's words ("tqdm", "stdout", "tensorboard", "none") into the three switches of the options.
+void apply_log_to(const std::vector<std::string>& log_to, MetricsOptions& options);
+
+}  // namespace lorica::train

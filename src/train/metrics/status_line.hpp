@@ -1,0 +1,41 @@
+// One line at the bottom of a terminal that is rewritten in place, and log lines that don't tear it: while a StatusLine
+// on standard error lives, spdlog's default logger writes through it (line erased, log line, line drawn again).
+#pragma once
+
+#include <cstdio>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+
+namespace lorica::train {
+
+/// Columns of the terminal behind `stream`; 0 if it isn't one.
+int terminal_columns(std::FILE* stream);
+
+/// Taken where the width can't be asked for.
+inline constexpr int kUnknownColumns = 120;
+
+/// `text` cut to `columns` characters (UTF-8 code points, each taken as one column wide).
+std::string fit_columns(std::string_view text, int columns);
+
+class StatusLine {
+ public:
+  /// `terminal`: whether the line is rewritten; otherwise only print_line() writes.
+  StatusLine(std::FILE* stream, bool terminal);
+  /// Leaves the last line standing and gives the logger its own sinks back.
+  ~StatusLine();
+  StatusLine(const StatusLine&) = delete;
+  StatusLine& operator=(const StatusLine&) = delete;
+  void show(std::string_view text);
+  /// A whole line above the status line.
+  void print_line(std::string_view text);
+  /// Ends the status line: it stays where it is, what follows goes below it.
+  void close();
+
+ private:
+  struct Shared;
+  std::shared_ptr<Shared> shared_;
+};
+
+}  // namespace lorica::train
