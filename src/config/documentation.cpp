@@ -141,10 +141,11 @@ std::string_view command_summary(Command command) {
 }
 
 std::string command_help(Command command) {
-  auto text = fmt::format(
-      "lorica {}: {}\n\nOptions are --name value or --name=value; hyphens equal underscores, unique prefixes do. "
-      "Booleans may\nstand alone. --config FILE.toml reads options from a file; the command line counts over it.\n",
-      command_name(command), command_summary(command));
+  auto text = fmt::format("lorica {}: {}\n\n", command_name(command), command_summary(command));
+  text += wrap(
+      "Options are --name value or --name=value. Hyphens equal underscores, a unique beginning of a name is enough, "
+      "booleans may stand alone. --config FILE.toml reads options from a file; the command line counts over it.",
+      0);
   std::string group;
   for (const auto& row : option_table()) {
     if (!row.belongs_to(command)) continue;

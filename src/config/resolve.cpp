@@ -97,9 +97,18 @@ std::string list_problems(std::vector<std::string> problems) {
   return fmt::format("{} problems in the configuration:\n  {}", problems.size(), join(problems, "\n  "));
 }
 
+/// qlora-evolved's quant_type none.
+void rename_no_quantization(std::vector<Setting>& settings) {
+  for (auto& setting : settings) {
+    if (setting.option->name != "quant_type" || setting.value != Value(std::string("none"))) continue;
+    setting = {&option("load_in_4bit"), setting.written, false, setting.source + " none", setting.level};
+  }
+}
+
 }  // namespace
 
 ParsedConfig resolve(Command command, Settings settings) {
+  rename_no_quantization(settings.all);
   for (const auto& setting : settings.all) check_status(setting, settings);
   const auto chosen = choose(settings);
 

@@ -148,6 +148,15 @@ std::vector<Option> base_options() {
   };
 }
 
+std::vector<Choice> quant_types() {
+  auto all = words({"nf4", "fp4"},
+                   {"nf4_optimized", "int4", "int8", "fp8", "bnb_int8", "hqq", "mlx_int4", "mlx_int8", "quanto_int2",
+                    "quanto_int4", "quanto_int8"},
+                   {{"bnb_nf4", 0}});
+  all.insert(all.begin() + 1, Choice{"none", kNoQuantization, true});
+  return all;
+}
+
 std::vector<Option> quantization_options() {
   return {
       {.name = "n_bits",
@@ -162,9 +171,8 @@ std::vector<Option> quantization_options() {
        .group = kQuantization,
        .commands = kModel,
        .field = of(&Config::quant_type),
-       .choices = words({"nf4", "fp4"}, {"nf4_optimized", "int4", "int8", "fp8", "bnb_nf4", "bnb_int8", "hqq",
-                                         "mlx_int4", "mlx_int8", "quanto_int2", "quanto_int4", "quanto_int8", "none"}),
-       .help = "Code of a 4-bit weight"},
+       .choices = quant_types(),
+       .help = "Code of a 4-bit weight; none is the same as load_in_4bit false"},
       {.name = "quant_blocksize",
        .aliases = {"blocksize", "bnb_4bit_blocksize"},
        .group = kQuantization,

@@ -14,6 +14,9 @@ inline constexpr const char *kRun = "Run", *kModelGroup = "Model", *kQuantizatio
                             *kControl = "Control adapters, block expansion", *kText = "Text generation",
                             *kFiles = "Input and output";
 
+/// quant_type none: no enumerator, but load_in_4bit false by another name (resolve.cpp).
+inline constexpr int kNoQuantization = -1;
+
 /// Words that mean the enumerators 0, 1, 2 … in order; words of features to come; further words for an enumerator.
 inline std::vector<Choice> words(std::initializer_list<const char*> built,
                                  std::initializer_list<const char*> later = {},

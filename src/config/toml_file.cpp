@@ -2,6 +2,8 @@
 #include <fmt/format.h>
 #include <toml++/toml.h>
 
+#include <algorithm>
+
 #include "base/files.hpp"
 #include "base/strings.hpp"
 #include "config/settings.hpp"
@@ -104,17 +106,28 @@ Value node_value(const Option& option, const toml::node& node) {
   wrong_type(option, node);
 }
 
+/// The table's entries as they stand in the file (toml++ sorts them by name).
+std::vector<std::pair<const toml::key*, const toml::node*>> in_order(const toml::table& table) {
+  std::vector<std::pair<const toml::key*, const toml::node*>> entries;
+  for (const auto& [key, node] : table) entries.emplace_back(&key, &node);
+  std::sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) {
+    const auto left = a.first->source().begin, right = b.first->source().begin;
+    return std::pair(left.line, left.column) < std::pair(right.line, right.column);
+  });
+  return entries;
+}
+
 class Reader {
  public:
   Reader(Command command, const std::filesystem::path& path, Settings& settings)
       : command_(command), path_(path), settings_(settings) {}
 
   void read(const toml::table& table) {
-    for (const auto& [key, node] : table) {
-      if (key.str() == "datasets") {
-        read_datasets(node);
+    for (const auto& [key, node] : in_order(table)) {
+      if (key->str() == "datasets") {
+        read_datasets(*node);
       } else {
-        read_key(std::string(key.str()), node, key.source().begin.line);
+        read_key(std::string(key->str()), *node, key->source().begin.line);
       }
     }
     if (!elsewhere_.empty()) {
@@ -179,9 +192,10 @@ class Reader {
 
   void read_dataset(const toml::table& table, std::vector<std::string>& paths) {
     bool named = false;
-    for (const auto& [key_view, node] : table) {
-      const std::string key(key_view.str());
-      const auto line = key_view.source().begin.line;
+    for (const auto& [key_node, value] : in_order(table)) {
+      const std::string key(key_node->str());
+      const auto& node = *value;
+      const auto line = key_node->source().begin.line;
       if (key == "dataset_path") {
         named = true;
         if (const auto path = node.value<std::string>(); path && node.is_string()) {

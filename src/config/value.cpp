@@ -239,7 +239,10 @@ std::string toml_text(const Option& option, const Value& value) {
 std::string plain_text(const Option& option, const Value& value) {
   if (std::holds_alternative<std::monostate>(value)) return "none";
   if (const auto* number = std::get_if<double>(&value)) return fmt::format("{}", *number);
-  if (const auto* text = std::get_if<std::string>(&value)) return text->empty() ? "none" : *text;
+  if (const auto* text = std::get_if<std::string>(&value)) {
+    if (!text->empty()) return *text;
+    return option.field.type == Type::switch_or_path ? "false" : "none";
+  }
   if (const auto* items = std::get_if<std::vector<std::string>>(&value)) {
     return items->empty() ? "none" : join(*items, ",");
   }

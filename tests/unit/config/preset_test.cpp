@@ -108,6 +108,12 @@ TEST(Derived, TrainTypeFromPipeLitesSwitches) {
               HasSubstr("contradict"));
 }
 
+TEST(Derived, NoQuantTypeIsLora) {
+  EXPECT_EQ(train({"--preset", "qlora-evolved", "--quant_type", "none"}).config.train_type, TrainType::lora);
+  EXPECT_THAT(train_error({"--quant_type", "none", "--train_type", "qlora"}), HasSubstr("--quant_type none"));
+  EXPECT_THAT(train_error({"--quant_type", "none", "--load_in_4bit"}), HasSubstr("two names of the same option"));
+}
+
 TEST(Derived, CustomTrainTypesAreTheSameFormula) {
   EXPECT_EQ(train({"--train_type", "custom_lora"}).config.train_type, TrainType::lora);
   EXPECT_EQ(train({"--train_type", "custom_qlora"}).config.train_type, TrainType::qlora);

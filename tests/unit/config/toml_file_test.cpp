@@ -67,6 +67,7 @@ TEST_F(TomlFile, ProblemsNameFileLineAndKey) {
                     HasSubstr("run.toml:4: batch_size: expected a whole number, got a string"),
                     HasSubstr("run.toml:5: lr: expected a number, got true or false"),
                     HasSubstr("run.toml:6: num_epochs: expected a whole number, got a number with a fraction")));
+  EXPECT_LT(message.find("learning_rat:"), message.find("batch_size:"));  // in the file's order
   EXPECT_THAT(toml_error("[training]\nlr = 1\n"), HasSubstr("run.toml:1: training: unknown section"));
   EXPECT_THAT(toml_error("prompt = 3\nmodel_name = \"m\"\ntarget_modules = [1]\n"),
               AllOf(HasSubstr("prompt: not an option of `lorica train`"),
