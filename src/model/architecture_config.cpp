@@ -10,7 +10,7 @@ namespace {
 std::string shown(const nlohmann::json& value) {
   constexpr std::size_t kLongest = 60;
   auto text = value.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
-  if (text.size() > kLongest) text = text.substr(0, kLongest) + "…";
+  if (text.size() > kLongest) text.replace(kLongest, std::string::npos, "…");
   return text;
 }
 

@@ -8,20 +8,20 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
 namespace lorica::optim {
 
 struct TrainableParameter {
-  std::string name;     ///< unique and stable from run to run: the key of its state in a checkpoint
-  at::Tensor value;     ///< any shape, floating point; updated in place
-  at::Tensor gradient;  ///< the same shape; undefined = untouched this step, as torch.optim skips a grad of None
-  bool decay = true;    ///< false: weight decay leaves it alone
+  std::string name;          ///< unique and stable from run to run: the key of its state in a checkpoint
+  at::Tensor value;          ///< any shape, floating point; updated in place
+  at::Tensor gradient = {};  ///< the same shape; undefined = untouched this step, as torch.optim skips a grad of None
+  bool decay = true;         ///< false: weight decay leaves it alone
 };
 
 enum class OptimizerType { adamw, adam, sgd, adadelta };
@@ -51,34 +51,46 @@ void check_optimizer(const OptimizerOptions& options);
 
 /// What a checkpoint holds of an optimizer.
 struct OptimizerState {
-  /// "<parameter>.<slot>" → the tensor itself (not a copy), in the order of the parameters. Slots: "exp_avg",
-  /// "exp_avg_sq" (adamw, adam); "momentum_buffer" (sgd with momentum); "square_avg", "acc_delta" (adadelta).
+  /// "<parameter>.<slot>" (see slot_names) and the tensor itself, not a copy; in the order of the parameters.
   std::vector<std::pair<std::string, at::Tensor>> tensors;
-  /// Parameter → updates done to it.
+  /// Parameter and the updates done to it, 0 for one that never had a gradient.
   std::vector<std::pair<std::string, int64_t>> steps;
 };
 
 class Optimizer {
  public:
-  virtual ~Optimizer() = default;
+  /// Throws ConfigError as check_optimizer does.
+  explicit Optimizer(const OptimizerOptions& options);
 
   /// One update of every parameter that has a gradient, at learning rate `rate`. State is made at a parameter's first
   /// update. Throws Error (ours) when a gradient's shape differs from its value's.
-  virtual void step(std::span<TrainableParameter> parameters, double rate) = 0;
+  void step(std::span<TrainableParameter> parameters, double rate);
 
-  virtual OptimizerState state() const = 0;
+  OptimizerState state() const;
   /// Replaces the state by copies of `state`'s tensors, on the device and in the dtype of the parameter that each
-  /// belongs to. Throws ModelError naming the tensor when one is missing, has the wrong shape, or belongs to no
-  /// parameter.
-  virtual void load_state(const OptimizerState& state, std::span<const TrainableParameter> parameters) = 0;
+  /// belongs to. An empty state is a fresh start. Throws ModelError naming the tensor when one is missing, has the
+  /// wrong shape, or belongs to no parameter; the optimizer is then unchanged.
+  void load_state(const OptimizerState& state, std::span<const TrainableParameter> parameters);
 
   /// Bytes of state now held.
-  virtual int64_t memory_bytes() const = 0;
+  int64_t memory_bytes() const;
+  const OptimizerOptions& options() const { return options_; }
+
+ private:
+  struct ParameterState {
+    std::string name;
+    int64_t steps = 0;
+    std::vector<at::Tensor> slots;  // as slot_names() orders them; empty before the first update
+  };
+  ParameterState& state_of(const std::string& name);
+
+  OptimizerOptions options_;
+  std::vector<ParameterState> states_;  // in the order in which step() first saw them
+  std::unordered_map<std::string, std::size_t> positions_;
 };
 
-std::unique_ptr<Optimizer> make_optimizer(const OptimizerOptions& options);
-
-/// Bytes of state that an optimizer holds per parameter element, in units of the parameter's own element (adamw: 2).
-int64_t state_slots(const OptimizerOptions& options);
+/// The state tensors that an optimizer keeps for each parameter, each as large as the parameter itself: adamw and adam
+/// "exp_avg", "exp_avg_sq"; sgd "momentum_buffer" or nothing; adadelta "square_avg", "acc_delta".
+std::vector<std::string> slot_names(const OptimizerOptions& options);
 
 }  // namespace lorica::optim

@@ -96,7 +96,7 @@ void check_schedule(const ScheduleOptions& options) {
   }
   if (o.type == ScheduleType::polynomial) {
     check_range("polynomial_power", o.polynomial_power, o.polynomial_power > 0.0, "greater than 0");
-    check_range("polynomial_lr_end", o.polynomial_end_rate,
+    check_range("polynomial_end_lr", o.polynomial_end_rate,
                 o.polynomial_end_rate >= 0.0 && o.polynomial_end_rate < o.peak_rate,
                 "0 or more and below the learning rate");
   }

@@ -41,9 +41,9 @@ struct ScheduleOptions {
 
 /// How long to warm up. At most one of the three is set; with none, 10 % of the updates, or nothing for constant.
 struct WarmupRequest {
-  std::optional<int64_t> steps;  ///< updates
-  std::optional<double> ratio;   ///< share of all updates, in [0, 1]
-  std::optional<double> epochs;  ///< passes over the data
+  std::optional<int64_t> steps = {};  ///< updates
+  std::optional<double> ratio = {};   ///< share of all updates, in [0, 1]
+  std::optional<double> epochs = {};  ///< passes over the data
 };
 
 /// Updates of warm-up, rounded down as the reference trainer does. `constant` with an explicit request is

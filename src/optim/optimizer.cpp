@@ -1,0 +1,217 @@
+// Optimizers: see optimizer.hpp. The update rules follow torch.optim (adam.py, sgd.py, adadelta.py) in their
+// arithmetic.
+#include "optim/optimizer.hpp"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "base/error.hpp"
+#include "base/strings.hpp"
+
+namespace lorica::optim {
+namespace {
+
+using Slots = std::vector<at::Tensor>;
+
+void update_adam(const OptimizerOptions& o, TrainableParameter& parameter, Slots& slots, int64_t steps, double rate) {
+  auto& value = parameter.value;
+  auto gradient = parameter.gradient;
+  const double decay = parameter.decay ? o.weight_decay : 0.0;
+  if (decay != 0.0 && o.type == OptimizerType::adamw) value.mul_(1.0 - rate * decay);
+  if (decay != 0.0 && o.type == OptimizerType::adam) gradient = gradient.add(value, decay);
+
+  auto& mean = slots[0];
+  auto& square = slots[1];
+  mean.lerp_(gradient, 1.0 - o.beta1);
+  square.mul_(o.beta2).addcmul_(gradient, gradient, 1.0 - o.beta2);
+
+  const auto t = static_cast<double>(steps);
+  const double step_size = rate / (1.0 - std::pow(o.beta1, t));
+  const double square_correction = std::sqrt(1.0 - std::pow(o.beta2, t));
+  const auto denominator = square.sqrt().div_(square_correction).add_(o.epsilon);
+  value.addcdiv_(mean, denominator, -step_size);
+}
+
+void update_sgd(const OptimizerOptions& o, TrainableParameter& parameter, Slots& slots, double rate) {
+  auto gradient = parameter.gradient;
+  if (parameter.decay && o.weight_decay != 0.0) gradient = gradient.add(parameter.value, o.weight_decay);
+  if (!slots.empty()) {
+    slots[0].mul_(o.momentum).add_(gradient);  // starts at 0, so the first update is the plain gradient
+    gradient = slots[0];
+  }
+  parameter.value.add_(gradient, -rate);
+}
+
+void update_adadelta(const OptimizerOptions& o, TrainableParameter& parameter, Slots& slots, double rate) {
+  auto gradient = parameter.gradient;
+  if (parameter.decay && o.weight_decay != 0.0) gradient = gradient.add(parameter.value, o.weight_decay);
+  auto& square = slots[0];
+  auto& deltas = slots[1];
+  square.mul_(o.rho).addcmul_(gradient, gradient, 1.0 - o.rho);
+  const auto deviation = square.add(o.epsilon).sqrt_();
+  auto delta = deltas.add(o.epsilon).sqrt_().div_(deviation).mul_(gradient);
+  deltas.mul_(o.rho).addcmul_(delta, delta, 1.0 - o.rho);
+  parameter.value.add_(delta, -rate);
+}
+
+void update(const OptimizerOptions& o, TrainableParameter& parameter, Slots& slots, int64_t steps, double rate) {
+  switch (o.type) {
+    case OptimizerType::adamw:
+    case OptimizerType::adam:
+      return update_adam(o, parameter, slots, steps, rate);
+    case OptimizerType::sgd:
+      return update_sgd(o, parameter, slots, rate);
+    case OptimizerType::adadelta:
+      return update_adadelta(o, parameter, slots, rate);
+  }
+}
+
+void check_range(const char* option, double value, bool fits, const char* expected) {
+  if (!fits || !std::isfinite(value)) raise<ConfigError>("{} is {}: it must be {}", option, value, expected);
+}
+
+std::string shape_text(const at::Tensor& tensor) {
+  return fmt::format("[{}]", fmt::join(tensor.sizes(), ", "));
+}
+
+}  // namespace
+
+const std::vector<std::string>& optimizer_names() {
+  static const std::vector<std::string> names{"adamw", "adam", "sgd", "adadelta"};
+  return names;
+}
+
+std::string_view optimizer_name(OptimizerType type) {
+  return optimizer_names()[static_cast<std::size_t>(type)];
+}
+
+OptimizerType parse_optimizer(std::string_view name) {
+  const auto& names = optimizer_names();
+  const auto found = std::find(names.begin(), names.end(), name);
+  if (found != names.end()) return static_cast<OptimizerType>(found - names.begin());
+  const auto near = nearest_name(name, names);
+  raise<ConfigError>("optimizer '{}' is not known{}. Choose one of {}", name,
+                     near.empty() ? "" : fmt::format(" (did you mean '{}'?)", near), join(names, ", "));
+}
+
+OptimizerOptions OptimizerOptions::defaults(OptimizerType type) {
+  OptimizerOptions options;
+  options.type = type;
+  if (type == OptimizerType::adamw) options.weight_decay = 0.01;
+  if (type == OptimizerType::adadelta) options.epsilon = 1e-6;
+  return options;
+}
+
+void check_optimizer(const OptimizerOptions& o) {
+  check_range("wd", o.weight_decay, o.weight_decay >= 0.0, "0 or more");
+  if (o.type == OptimizerType::adamw || o.type == OptimizerType::adam) {
+    check_range("beta1", o.beta1, o.beta1 >= 0.0 && o.beta1 < 1.0, "at least 0 and below 1");
+    check_range("beta2", o.beta2, o.beta2 >= 0.0 && o.beta2 < 1.0, "at least 0 and below 1");
+  }
+  if (o.type == OptimizerType::sgd) {
+    check_range("momentum", o.momentum, o.momentum >= 0.0, "0 or more");
+    return;
+  }
+  if (o.type == OptimizerType::adadelta) {
+    check_range("rho", o.rho, o.rho >= 0.0 && o.rho <= 1.0, "between 0 and 1");
+  }
+  check_range("eps", o.epsilon, o.epsilon >= 0.0, "0 or more");
+}
+
+std::vector<std::string> slot_names(const OptimizerOptions& options) {
+  switch (options.type) {
+    case OptimizerType::adamw:
+    case OptimizerType::adam:
+      return {"exp_avg", "exp_avg_sq"};
+    case OptimizerType::sgd:
+      return options.momentum != 0.0 ? std::vector<std::string>{"momentum_buffer"} : std::vector<std::string>{};
+    case OptimizerType::adadelta:
+      return {"square_avg", "acc_delta"};
+  }
+  raise<Error>("internal error: unknown optimizer");
+}
+
+Optimizer::Optimizer(const OptimizerOptions& options) : options_(options) {
+  check_optimizer(options_);
+}
+
+Optimizer::ParameterState& Optimizer::state_of(const std::string& name) {
+  const auto [entry, is_new] = positions_.try_emplace(name, states_.size());
+  if (is_new) states_.push_back({name, 0, {}});
+  return states_[entry->second];
+}
+
+void Optimizer::step(std::span<TrainableParameter> parameters, double rate) {
+  const at::NoGradGuard no_graph;
+  const auto slots = slot_names(options_).size();
+  for (auto& parameter : parameters) {
+    auto& state = state_of(parameter.name);
+    if (!parameter.gradient.defined()) continue;
+    ensure(parameter.gradient.sizes() == parameter.value.sizes(), "gradient of {} is {}, its value {}", parameter.name,
+           shape_text(parameter.gradient), shape_text(parameter.value));
+    while (state.slots.size() < slots) state.slots.push_back(at::zeros_like(parameter.value));
+    ++state.steps;
+    update(options_, parameter, state.slots, state.steps, rate);
+  }
+}
+
+OptimizerState Optimizer::state() const {
+  OptimizerState result;
+  const auto names = slot_names(options_);
+  for (const auto& state : states_) {
+    result.steps.emplace_back(state.name, state.steps);
+    for (std::size_t slot = 0; slot < state.slots.size(); ++slot) {
+      result.tensors.emplace_back(state.name + "." + names[slot], state.slots[slot]);
+    }
+  }
+  return result;
+}
+
+void Optimizer::load_state(const OptimizerState& state, std::span<const TrainableParameter> parameters) {
+  const at::NoGradGuard no_graph;
+  std::map<std::string, at::Tensor> tensors(state.tensors.begin(), state.tensors.end());
+  std::map<std::string, int64_t> steps(state.steps.begin(), state.steps.end());
+  Optimizer loaded(options_);
+  for (const auto& parameter : parameters) {
+    if (state.steps.empty() && state.tensors.empty()) break;
+    const auto found = steps.extract(parameter.name);
+    if (found.empty()) raise<ModelError>("optimizer state: nothing saved for trained tensor '{}'", parameter.name);
+    auto& target = loaded.state_of(parameter.name);
+    target.steps = found.mapped();
+    if (target.steps == 0) continue;
+    for (const auto& slot : slot_names(options_)) {
+      const auto key = parameter.name + "." + slot;
+      const auto tensor = tensors.extract(key);
+      if (tensor.empty()) {
+        raise<ModelError>("optimizer state: '{}' is missing. Was it saved by an optimizer other than {}?", key,
+                          optimizer_name(options_.type));
+      }
+      if (tensor.mapped().sizes() != parameter.value.sizes()) {
+        raise<ModelError>("optimizer state: '{}' has shape {}, but the tensor it belongs to {}", key,
+                          shape_text(tensor.mapped()), shape_text(parameter.value));
+      }
+      target.slots.push_back(at::empty_like(parameter.value).copy_(tensor.mapped()));
+    }
+  }
+  if (!steps.empty()) {
+    raise<ModelError>("optimizer state: '{}' is not trained in this run", steps.begin()->first);
+  }
+  if (!tensors.empty()) {
+    raise<ModelError>("optimizer state: '{}' is of no use to optimizer {}", tensors.begin()->first,
+                      optimizer_name(options_.type));
+  }
+  *this = std::move(loaded);
+}
+
+int64_t Optimizer::memory_bytes() const {
+  int64_t bytes = 0;
+  for (const auto& state : states_) {
+    for (const auto& tensor : state.slots) bytes += static_cast<int64_t>(tensor.nbytes());
+  }
+  return bytes;
+}
+
+}  // namespace lorica::optim

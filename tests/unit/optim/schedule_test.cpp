@@ -1,0 +1,141 @@
+// The schedules at their landmarks, and the warm-up resolver. Parity with transformers: parity/test_optim.py.
+#include "optim/schedule.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "base/error.hpp"
+
+namespace lorica::optim {
+namespace {
+
+using testing::HasSubstr;
+
+ScheduleOptions schedule(ScheduleType type, int64_t warmup = 10) {
+  ScheduleOptions options;
+  options.type = type;
+  options.warmup_steps = warmup;
+  return options;
+}
+
+template <class Action>
+std::string failure(Action&& action) {
+  try {
+    action();
+  } catch (const ConfigError& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+TEST(Schedule, AllWarmUpLinearlyFromZero) {
+  for (const auto& name : schedule_names()) {
+    const auto options = schedule(parse_schedule(name));
+    EXPECT_EQ(learning_rate_factor(options, 0, 100), 0.0) << name;
+    EXPECT_EQ(learning_rate_factor(options, 5, 100), 0.5) << name;
+    EXPECT_EQ(learning_rate_factor(options, 10, 100), 1.0) << name;
+  }
+}
+
+TEST(Schedule, ConstantStaysAtThePeak) {
+  EXPECT_EQ(learning_rate_factor(schedule(ScheduleType::constant, 0), 0, 100), 1.0);
+  EXPECT_EQ(learning_rate_factor(schedule(ScheduleType::constant, 0), 99, 100), 1.0);
+  EXPECT_EQ(learning_rate_factor(schedule(ScheduleType::constant_with_warmup), 99, 100), 1.0);
+}
+
+TEST(Schedule, LinearFallsToZero) {
+  const auto options = schedule(ScheduleType::linear);
+  EXPECT_DOUBLE_EQ(learning_rate_factor(options, 55, 100), 0.5);
+  EXPECT_EQ(learning_rate_factor(options, 100, 100), 0.0);
+  EXPECT_EQ(learning_rate_factor(options, 150, 100), 0.0);
+}
+
+TEST(Schedule, CosineFallsToItsFloor) {
+  auto options = schedule(ScheduleType::cosine);
+  EXPECT_DOUBLE_EQ(learning_rate_factor(options, 55, 100), 0.55);
+  EXPECT_DOUBLE_EQ(learning_rate_factor(options, 100, 100), 0.1);
+  EXPECT_DOUBLE_EQ(learning_rate_factor(options, 150, 100), 0.1);
+  options.cosine_min_ratio = 0.0;
+  EXPECT_DOUBLE_EQ(learning_rate_factor(options, 55, 100), 0.5);
+}
+
+TEST(Schedule, RestartsReturnToThePeak) {
+  auto options = schedule(ScheduleType::cosine_with_restarts);
+  EXPECT_DOUBLE_EQ(learning_rate_factor(options, 25, 100), 0.55);  // the middle of the first of three cycles
+  EXPECT_NEAR(learning_rate_factor(options, 39, 100), 0.1 + 0.9 * 0.5 * (1.0 + std::cos(M_PI * 29.0 / 30.0)), 1e-12);
+  EXPECT_NEAR(learning_rate_factor(options, 71, 100), 0.1 + 0.9 * 0.5 * (1.0 + std::cos(M_PI / 30.0)), 1e-12);
+  EXPECT_DOUBLE_EQ(learning_rate_factor(options, 100, 100), 0.1);
+}
+
+TEST(Schedule, PolynomialEndsAtItsRate) {
+  auto options = schedule(ScheduleType::polynomial);
+  options.peak_rate = 1e-3;
+  options.polynomial_end_rate = 1e-4;
+  options.polynomial_power = 2.0;
+  EXPECT_DOUBLE_EQ(learning_rate_factor(options, 55, 100), (9e-4 * 0.25 + 1e-4) / 1e-3);
+  EXPECT_DOUBLE_EQ(learning_rate_factor(options, 100, 100), 0.1);
+}
+
+TEST(Schedule, ExponentialDecaysEachUpdate) {
+  const auto options = schedule(ScheduleType::exponential);
+  EXPECT_DOUBLE_EQ(learning_rate_factor(options, 30, 100), std::pow(0.99, 20));
+}
+
+TEST(Schedule, AWarmUpAsLongAsTheRunEndsAtTheEnd) {
+  EXPECT_EQ(learning_rate_factor(schedule(ScheduleType::linear, 100), 100, 100), 0.0);
+  EXPECT_EQ(learning_rate_factor(schedule(ScheduleType::linear, 100), 99, 100), 0.99);
+  auto options = schedule(ScheduleType::polynomial, 100);
+  EXPECT_DOUBLE_EQ(learning_rate_factor(options, 100, 100), options.polynomial_end_rate / options.peak_rate);
+}
+
+TEST(Warmup, IsATenthUnlessConstant) {
+  EXPECT_EQ(resolve_warmup({}, ScheduleType::cosine, 129, 10.0), 12);
+  EXPECT_EQ(resolve_warmup({}, ScheduleType::constant, 129, 10.0), 0);
+  EXPECT_EQ(resolve_warmup({}, ScheduleType::constant_with_warmup, 129, 10.0), 12);
+}
+
+TEST(Warmup, TakesStepsRatioOrEpochs) {
+  EXPECT_EQ(resolve_warmup({.steps = 7}, ScheduleType::constant, 100, 10.0), 7);
+  EXPECT_EQ(resolve_warmup({.ratio = 0.255}, ScheduleType::linear, 100, 10.0), 25);
+  EXPECT_EQ(resolve_warmup({.epochs = 1.5}, ScheduleType::linear, 100, 10.0), 15);
+  EXPECT_EQ(resolve_warmup({.steps = 0}, ScheduleType::linear, 100, 10.0), 0);
+}
+
+TEST(Warmup, RefusesTwoKindsAndBadValues) {
+  const auto resolve = [](WarmupRequest request) {
+    return failure([&] { resolve_warmup(request, ScheduleType::linear, 100, 10.0); });
+  };
+  EXPECT_THAT(resolve({.steps = 1, .ratio = 0.5}),
+              HasSubstr("only one of warmup_steps, warmup_ratio and warmup_epochs"));
+  EXPECT_THAT(resolve({.ratio = 1.5}), HasSubstr("warmup_ratio is 1.5"));
+  EXPECT_THAT(resolve({.steps = -1}), HasSubstr("warmup_steps is -1"));
+  EXPECT_THAT(resolve({.epochs = NAN}), HasSubstr("warmup_epochs is nan"));
+}
+
+TEST(Schedule, RefusesBadOptions) {
+  const auto check = [](ScheduleOptions options) { return failure([&] { check_schedule(options); }); };
+  auto options = schedule(ScheduleType::polynomial);
+  options.peak_rate = 1e-7;
+  EXPECT_THAT(check(options),
+              HasSubstr("polynomial_end_lr is 1e-07: it must be 0 or more and below the learning rate"));
+  options = schedule(ScheduleType::cosine);
+  options.cosine_min_ratio = 1.5;
+  EXPECT_THAT(check(options), HasSubstr("cosine_min_lr_ratio is 1.5"));
+  options = schedule(ScheduleType::cosine_with_restarts);
+  options.cosine_cycles = 0;
+  EXPECT_THAT(check(options), HasSubstr("cosine_cycles is 0"));
+  options = schedule(ScheduleType::exponential);
+  options.exponential_gamma = 1.01;
+  EXPECT_THAT(check(options), HasSubstr("exponential_gamma is 1.01"));
+  EXPECT_EQ(check(schedule(ScheduleType::linear)), "no error");
+}
+
+TEST(Schedule, NamesRoundTripAndSuggest) {
+  for (const auto& name : schedule_names()) EXPECT_EQ(schedule_name(parse_schedule(name)), name);
+  EXPECT_THAT(failure([] { parse_schedule("cosin"); }), HasSubstr("did you mean 'cosine'?"));
+}
+
+}  // namespace
+}  // namespace lorica::optim
