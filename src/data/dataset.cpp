@@ -48,10 +48,8 @@ void add_source(ContentHash& hash, const ResolvedSource& source, const DataOptio
   hash.add_field(static_cast<std::uint64_t>(source.synthetic ? options.dataset_samples : 0));
   hash.add_field(static_cast<std::uint64_t>(source.files.size()));
   for (const auto& path : source.files) {
-    const MappedFile file(path);
     // The path is what messages and origins name.
-    hash.add_field(path.string()).add_field(checksum(file.text()));
-    file.release(0, file.size());
+    hash.add_field(path.string()).add_field(checksum(MappedFile(path)));
   }
 }
 

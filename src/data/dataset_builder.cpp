@@ -15,7 +15,7 @@ namespace {
 
 // A chunk is large enough to keep all threads busy and small enough not to be felt in memory.
 constexpr std::size_t kChunkRows = 4096;
-constexpr std::size_t kChunkBytes = std::size_t{8} << 20;
+constexpr std::size_t kChunkBytes = std::size_t{4} << 20;
 
 std::size_t text_bytes(const RawRow& row) {
   if (const auto* json = std::get_if<RawRow::Json>(&row.content)) return json->text.size();

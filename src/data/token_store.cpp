@@ -33,26 +33,28 @@ nlohmann::json read_meta(const fs::path& path, const std::string& key) {
 }
 
 void verify_file(const MappedFile& file, const fs::path& path, const nlohmann::json& expected) {
-  if (checksum(file.text()) != expected.get<std::string>()) {
+  if (checksum(file) != expected.get<std::string>()) {
     raise<DataError>("{}: the content does not match its checksum", path.string());
   }
-  file.release(0, file.size());
 }
 
 }  // namespace
 
-std::string checksum(std::string_view bytes) {
-  constexpr std::size_t kBlock = std::size_t{8} << 20;
-  const auto blocks = static_cast<std::int64_t>((bytes.size() + kBlock - 1) / kBlock);
-  std::vector<std::string> hashes(static_cast<std::size_t>(blocks));
-  parallel_for(blocks, 1, [&](std::int64_t begin, std::int64_t end) {
-    for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
-      hashes[i] = ContentHash().add(bytes.substr(i * kBlock, kBlock)).hex();
-    }
-  });
+std::string checksum(const MappedFile& file) {
+  constexpr std::size_t kBlock = std::size_t{2} << 20, kWindow = 16 * kBlock;
   ContentHash all;
-  all.add_field(static_cast<std::uint64_t>(bytes.size()));
-  for (const auto& hash : hashes) all.add(hash);
+  all.add_field(static_cast<std::uint64_t>(file.size()));
+  for (std::size_t start = 0; start < file.size(); start += kWindow) {
+    const auto window = file.text().substr(start, kWindow);
+    std::vector<std::string> hashes((window.size() + kBlock - 1) / kBlock);
+    parallel_for(static_cast<std::int64_t>(hashes.size()), 1, [&](std::int64_t begin, std::int64_t end) {
+      for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
+        hashes[i] = ContentHash().add(window.substr(i * kBlock, kBlock)).hex();
+      }
+    });
+    for (const auto& hash : hashes) all.add(hash);
+    file.release(start, window.size());
+  }
   return all.hex();
 }
 
@@ -182,7 +184,7 @@ void TokenStoreWriter::finish(const std::string& key, const DataReport& report, 
       {"version", kTokenStoreVersion}, {"key", key},      {"tokens", token_count_}, {"examples", example_count_},
       {"spans", span_count_},          {"files", files_}, {"report", report}};
   for (const auto* name : {"tokens", "examples", "spans"}) {
-    meta[std::string(name) + "_checksum"] = checksum(MappedFile(folder_ / (std::string(name) + ".bin")).text());
+    meta[std::string(name) + "_checksum"] = checksum(MappedFile(folder_ / (std::string(name) + ".bin")));
   }
   write_file(folder_ / "meta.json", meta.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
 }

@@ -92,7 +92,8 @@ class TokenStoreWriter {
 /// "file.jsonl:12", or "file.parquet: row 12" where rows have no lines.
 std::string row_origin(const std::string& file, std::uint64_t row);
 
-/// A checksum of a file's content (or any bytes), on all threads.
-std::string checksum(std::string_view bytes);
+/// A checksum of a file's content, on all threads. Pages are let go as it goes along, so that a large file does not
+/// fill memory.
+std::string checksum(const MappedFile& file);
 
 }  // namespace lorica::data
