@@ -159,7 +159,11 @@ std::vector<double> nice_ticks(double low, double high, int count) {
 std::string tick_text(double value, double step) {
   if (std::abs(value) < step * 1e-6) return "0";
   const double largest = std::abs(value);
-  if (largest < 1e-3 || largest >= 1e7) return fmt::format("{:.3g}", value);
+  if (largest < 1e-3 || largest >= 1e7) {
+    // As many digits as tell this tick from the next.
+    const double digits = std::floor(std::log10(largest) + 1e-9) - std::floor(std::log10(step) + 1e-9);
+    return fmt::format("{:.{}e}", value, std::clamp(static_cast<int>(digits), 0, 6));
+  }
   if (step >= 1 && value == std::round(value)) return format_count(std::llround(value));
   const int digits = std::clamp(static_cast<int>(std::ceil(-std::log10(step) - 1e-9)), 0, 8);
   return fmt::format("{:.{}f}", value, digits);

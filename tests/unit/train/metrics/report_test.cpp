@@ -70,6 +70,7 @@ TEST(Plot, TicksHaveTheDigitsTheyNeed) {
   EXPECT_EQ(tick_text(0.5, 0.1), "0.5");
   EXPECT_EQ(tick_text(1500, 500), "1,500");
   EXPECT_EQ(tick_text(2e-5, 1e-5), "2e-05");
+  EXPECT_EQ(tick_text(1.5e-4, 5e-5), "1.5e-04");
   EXPECT_EQ(tick_text(1e-17, 0.1), "0");
 }
 
