@@ -1,0 +1,44 @@
+"""The small world that the demo's texts are about: words, and facts that are the same in the corpus and in the questions."""
+
+from __future__ import annotations
+
+import random
+
+NAMES = "Mia Ben Tom Ada Leo Eva Max Ida Sam Nora Jon Lily Paul Rosa Finn Anna".split()
+
+THINGS = (
+    "lamp rope cup book key shoe drum ring coin box pen hat bell ball kite spoon plate knife brush clock glass chair "
+    "table shirt scarf bag stone shell leaf flag map mirror candle basket bottle button carpet curtain feather flute "
+    "hammer ladder needle pencil pillow ribbon whistle wheel anchor blanket"
+).split()
+
+ANIMALS = (
+    "fox owl bear wolf frog duck goat horse mouse cat dog hen crow swan deer hare mole otter badger beaver spider ant "
+    "bee snail snake turtle salmon shark whale seal crab gull eagle hawk robin pigeon parrot monkey tiger lion zebra"
+).split()
+
+COLOURS = "red green blue white black brown grey yellow orange pink".split()
+HOMES = "forest river desert garden mountain meadow cave lake jungle barn".split()
+FOODS = "grass seeds fish berries nuts roots honey insects apples corn".split()
+NUMBERS = ["zero", "one", "two", "three", "four", "five"]
+
+
+class World:
+    """Which colour, home and food each animal has. The same for every seed of the texts: a fact is a fact."""
+
+    def __init__(self) -> None:
+        dice = random.Random(1)
+        self.facts = {
+            animal: {"colour": dice.choice(COLOURS), "home": dice.choice(HOMES), "food": dice.choice(FOODS)}
+            for animal in ANIMALS
+        }
+
+
+def listed(words: list[str]) -> str:
+    """`a lamp, a rope and a cup`."""
+    named = [with_article(word) for word in words]
+    return named[0] if len(named) == 1 else ", ".join(named[:-1]) + " and " + named[-1]
+
+
+def with_article(word: str) -> str:
+    return ("an " if word[0] in "aeiou" else "a ") + word
