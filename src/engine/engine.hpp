@@ -1,5 +1,5 @@
-// What a training or generating program asks of a backend. One implementation over LibTorch (engine/torch); free of Torch itself,
-// so that its users compile fast.
+// What a training or generating program asks of a backend. One implementation over LibTorch (engine/torch); free of
+// Torch itself, so that its users compile fast.
 #pragma once
 
 #include <cstdint>
@@ -17,26 +17,26 @@ namespace lorica::engine {
 
 /// A loss that has not been divided by anything yet.
 struct LossSum {
-  double loss = 0;           ///< Σ −log p over supervised tokens, nats
-  std::int64_t tokens = 0;   ///< supervised tokens in the sum
+  double loss = 0;          ///< Σ −log p over supervised tokens, nats
+  std::int64_t tokens = 0;  ///< supervised tokens in the sum
 };
 
 struct UpdateResult {
-  double gradient_norm = 0;     ///< global L2 norm before clipping
+  double gradient_norm = 0;  ///< global L2 norm before clipping
 };
 
 struct ModelFacts {
   std::string family;
-  std::int64_t parameters = 0;            ///< of the base model, by its logical shapes
-  std::int64_t trainable = 0;             ///< elements that the optimizer updates
+  std::int64_t parameters = 0;  ///< of the base model, by its logical shapes
+  std::int64_t trainable = 0;   ///< elements that the optimizer updates
   std::int64_t layers = 0;
-  std::int64_t vocabulary = 0;            ///< rows of the embedding: token ids must be below
+  std::int64_t vocabulary = 0;  ///< rows of the embedding: token ids must be below
   std::int64_t max_positions = 0;
-  std::vector<std::int64_t> eos_ids;      ///< of config.json
-  std::string device;                     ///< "cpu", "cuda:0", …
-  std::string storage;                    ///< "nf4 (blocks of 64, double quantization)", "float32", …
-  std::string compute;                    ///< dtype of activations and products
-  std::vector<std::string> adapted;       ///< module names that carry an adapter
+  std::vector<std::int64_t> eos_ids;  ///< of config.json
+  std::string device;                 ///< "cpu", "cuda:0", …
+  std::string storage;                ///< "nf4 (blocks of 64, double quantization)", "float32", …
+  std::string compute;                ///< dtype of activations and products
+  std::vector<std::string> adapted;   ///< module names that carry an adapter
 };
 
 /// Bytes that the engine holds, by purpose.
@@ -47,11 +47,11 @@ struct MemoryReport {
 /// A sampled continuation.
 struct GenerationOptions {
   std::int64_t max_new_tokens = 128;
-  double temperature = 0;                ///< 0: greedy
-  std::int64_t top_k = 0;                ///< 0: all
+  double temperature = 0;  ///< 0: greedy
+  std::int64_t top_k = 0;  ///< 0: all
   double top_p = 1;
   std::uint64_t seed = 0;
-  std::vector<std::int32_t> stop_ids;    ///< generation ends when one of these is drawn; it is not part of the result
+  std::vector<std::int32_t> stop_ids;  ///< generation ends when one of these is drawn; it is not part of the result
 };
 
 class Engine {
@@ -66,8 +66,8 @@ class Engine {
 
   /// Adds the gradients of (summed loss) × loss_scale. `step` (updates done so far) keys dropout.
   virtual LossSum forward_backward(const data::MicroBatch& batch, double loss_scale, std::int64_t step) = 0;
-  /// Clips to `max_norm` if given, applies the optimizer at learning rate `lr`, and clears the gradients. A gradient that is not finite is a
-  /// TrainingError naming the tensor, before anything is changed.
+  /// Clips to `max_norm` if given, applies the optimizer at learning rate `lr`, and clears the gradients. A gradient
+  /// that is not finite is a TrainingError naming the tensor, before anything is changed.
   virtual UpdateResult optimizer_step(double lr, std::optional<double> max_norm) = 0;
   virtual void discard_gradients() = 0;
   virtual LossSum evaluate(const data::MicroBatch& batch) = 0;
@@ -78,21 +78,25 @@ class Engine {
   virtual std::vector<std::int32_t> generate(const std::vector<std::int32_t>& prompt, const GenerationOptions& options,
                                              const std::function<bool(std::int32_t)>& on_token) = 0;
 
-  /// Writes the trained tensors into `folder` (which exists): a PEFT adapter, or for full fine-tuning a model folder's weights. Reads them
-  /// back and compares; throws Error if they differ.
+  /// Writes the trained tensors into `folder` (which exists): a PEFT adapter, or for full fine-tuning a model folder's
+  /// weights. Reads them back and compares; throws Error if they differ.
   virtual void save_model(const std::filesystem::path& folder) = 0;
-  /// Trained tensors and optimizer state, exactly; restored by load_state. Throws ModelError when they don't fit this model.
+  /// Trained tensors and optimizer state, exactly; restored by load_state. Throws ModelError when they don't fit this
+  /// model.
   virtual void save_state(const std::filesystem::path& folder) = 0;
   virtual void load_state(const std::filesystem::path& folder) = 0;
-  /// Largest absolute difference of logits on `probe` between the live model and one whose trained tensors were read from
-  /// `folder` (written by save_model). The live model is as it was afterwards.
+  /// True if there is an adapter and it changes nothing: every B is zero.
+  virtual bool adapter_is_zero() const = 0;
+  /// Largest absolute difference of logits on `probe` between the live model and one whose trained tensors were read
+  /// from `folder` (written by save_model). The live model is as it was afterwards.
   virtual double verify_saved(const std::filesystem::path& folder, const data::MicroBatch& probe) = 0;
 };
 
 /// What the engine is made for: generating needs no gradients or optimizer.
 enum class Purpose { train, infer };
 
-/// Loads the model that `config` names onto its backend, with its weight format and adapter. Throws ConfigError, ModelError, DeviceError.
+/// Loads the model that `config` names onto its backend, with its weight format and adapter. Throws ConfigError,
+/// ModelError, DeviceError.
 std::unique_ptr<Engine> make_engine(const config::Config& config, Purpose purpose);
 
 /// GFLOP/s of a float matrix product on this backend in the compute dtype, measured now (about a third of a second).

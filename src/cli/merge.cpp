@@ -1,0 +1,29 @@
+// lorica merge: an adapter folded into its base model's weights.
+#include "engine/merge.hpp"
+#include "base/error.hpp"
+#include "base/log.hpp"
+#include "base/machine.hpp"
+#include "base/parallel.hpp"
+#include "base/strings.hpp"
+#include "cli/commands.hpp"
+
+namespace lorica::cli {
+
+int run_merge(const config::ParsedConfig& parsed) {
+  const auto& config = parsed.config;
+  set_thread_count(config.threads > 0 ? static_cast<int>(config.threads) : available_cores());
+  const auto report = engine::merge_adapter(config);
+  spdlog::info("merged {} modules into {} ({} in {} files, {})", report.modules, config.output,
+               format_bytes(report.bytes), report.files, report.dtype);
+  if (report.dequantized) {
+    spdlog::info(
+        "the base was in 4 bits: its weights were dequantized, the adapter added in float32, and nothing quantized "
+        "again");
+  }
+  spdlog::info(
+      "largest difference between the logits of base + adapter and of the merged model: {:.3g} (logits up to {:.3g})",
+      report.largest_difference, report.largest_logit);
+  return 0;
+}
+
+}  // namespace lorica::cli

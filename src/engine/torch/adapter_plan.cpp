@@ -1,0 +1,129 @@
+#include "engine/torch/adapter_plan.hpp"
+
+#include <algorithm>
+#include <filesystem>
+#include <set>
+
+#include "adapters/lora.hpp"
+#include "base/error.hpp"
+#include "base/strings.hpp"
+
+namespace lorica::engine {
+namespace {
+
+/// "model.layers.3.self_attn.q_proj" of "….q_proj.weight".
+std::string module_of(const std::string& parameter) {
+  return parameter.substr(0, parameter.rfind('.'));
+}
+
+bool is_plain_name(const std::string& text) {
+  return std::all_of(text.begin(), text.end(),
+                     [](unsigned char c) { return std::isalnum(c) != 0 || c == '_' || c == '.' || c == '-'; });
+}
+
+/// PEFT's fields from our options.
+io::AdapterConfig config_from_options(const config::Config& config, const model::Architecture& architecture) {
+  io::AdapterConfig adapter;
+  adapter.base_model_name_or_path = config.model_name;
+  adapter.rank = config.lora_rank;
+  adapter.alpha = config.lora_alpha;
+  adapter.dropout = config.lora_dropout;
+  adapter.use_rslora = config.use_rslora;
+  adapter.modules_to_save = config.modules_to_save;
+  if (!config.layers_to_transform.empty()) adapter.layers_to_transform = config.layers_to_transform;
+  const auto& wanted = config.lora_target_modules;
+  if (wanted.size() == 1 && (wanted[0] == "all" || wanted[0] == "all-linear")) {
+    adapter.target_modules = model::projection_names();
+  } else if (wanted.size() == 1 && wanted[0] == "default") {
+    adapter.target_modules = model::default_target_modules(architecture.family);
+  } else if (wanted.size() == 1 && !is_plain_name(wanted[0])) {
+    adapter.target_regex = wanted[0];
+    if (adapter.layers_to_transform) {
+      throw ConfigError(
+          "--layers_to_transform needs --lora_target_modules as a list of names, not as a regular expression "
+          "(PEFT has the same rule). Name the layers in the expression instead.");
+    }
+  } else {
+    adapter.target_modules = wanted;
+  }
+  return adapter;
+}
+
+/// Every pattern must match something (peers.md B21).
+void check_matches(const io::AdapterConfig& config, const io::AdapterMatcher& matcher,
+                   const std::vector<std::string>& modules, const std::string& source,
+                   const model::Architecture& architecture) {
+  std::vector<std::string> problems;
+  std::set<std::string> names;
+  for (const auto& module : modules) names.insert(module.substr(module.rfind('.') + 1));
+  for (const auto& pattern : matcher.unmatched(modules)) {
+    const auto near = nearest_name(pattern, {names.begin(), names.end()});
+    problems.push_back(fmt::format("'{}' matches no module of this model{}", pattern,
+                                   near.empty() ? "" : fmt::format(" (did you mean '{}'?)", near)));
+  }
+  if (config.layers_to_transform) {
+    for (const auto layer : *config.layers_to_transform) {
+      if (layer < 0 || layer >= architecture.layers) {
+        problems.push_back(
+            fmt::format("layer {} does not exist: the model has layers 0 to {}", layer, architecture.layers - 1));
+      }
+    }
+  }
+  if (!problems.empty()) {
+    raise<ConfigError>("{}: {}. Its modules are: {}.", source, join(problems, "; "),
+                       join({names.begin(), names.end()}, ", "));
+  }
+}
+
+}  // namespace
+
+std::optional<AdapterPlan> plan_adapter(const config::Config& config, const model::Architecture& architecture,
+                                        const std::vector<model::BlockSpec>& blocks, bool trains) {
+  const bool given = !config.adapter.empty();
+  if (!given && (!trains || config.train_type == config::TrainType::full)) return std::nullopt;
+  if (given && trains && config.train_type == config::TrainType::full) {
+    throw ConfigError(
+        "--adapter with --train_type full: merge the adapter first (lorica merge), then train the result");
+  }
+  AdapterPlan plan;
+  std::string source = "--lora_target_modules";
+  if (given) {
+    plan.files = std::make_shared<io::AdapterFiles>(config.adapter);
+    plan.config = plan.files->config();
+    source = (std::filesystem::path(config.adapter) / io::kAdapterConfigFile).string();
+  } else {
+    plan.config = config_from_options(config, architecture);
+  }
+  plan.config.inference_mode = true;
+  const io::AdapterMatcher matcher(plan.config, source);
+  std::vector<std::string> modules;
+  for (const auto& block : blocks) {
+    for (const auto& parameter : block.parameters) {
+      if (parameter.role == model::Role::bias) continue;
+      const auto module = parameter.role == model::Role::head ? "lm_head" : module_of(parameter.checkpoint_name);
+      modules.push_back(module);
+      if (matcher.is_saved_whole(module)) {
+        if (architecture.tied_embeddings &&
+            (parameter.role == model::Role::embedding || parameter.role == model::Role::head)) {
+          raise<ConfigError>(
+              "modules_to_save: '{}' shares its weight with the {} of this model (tie_word_embeddings), and "
+              "training one copy would silently untie them. Leave it out, or untie the base model first.",
+              module, parameter.role == model::Role::head ? "token embedding" : "output head");
+        }
+        plan.saved_whole.push_back(module);
+      } else if (matcher.is_target(module)) {
+        if (parameter.role != model::Role::linear) {
+          raise<ConfigError>("{}: '{}' is no projection of a decoder layer. Train it whole with --modules_to_save.",
+                             source, module);
+        }
+        plan.targets[module] = {module, matcher.rank(module), matcher.scale(module) * config.scale, parameter.shape[1],
+                                parameter.shape[0]};
+      }
+    }
+  }
+  check_matches(plan.config, matcher, modules, source, architecture);
+  if (plan.targets.empty()) raise<ConfigError>("{}: no module is left to adapt", source);
+  return plan;
+}
+
+}  // namespace lorica::engine

@@ -1,0 +1,60 @@
+// Which device and which dtypes a configuration means on this machine.
+#include <ATen/ATen.h>
+#include <ATen/detail/CUDAHooksInterface.h>
+
+#include "base/error.hpp"
+#include "base/machine.hpp"
+#include "engine/torch/model_builder.hpp"
+
+namespace lorica::engine {
+
+at::Device choose_device(const config::Config& config) {
+  const bool cuda = at::hasCUDA() && at::detail::getCUDAHooks().deviceCount() > 0;
+  const bool mps = at::hasMPS();
+  switch (config.backend) {
+    case config::Backend::cpu:
+      return at::kCPU;
+    case config::Backend::cuda:
+      if (!at::hasCUDA()) {
+        throw DeviceError(
+            "--backend cuda: this build's LibTorch has no CUDA. Use --backend cpu, or build against a CUDA torch.");
+      }
+      if (!cuda)
+        throw DeviceError(
+            "--backend cuda: no CUDA device is visible (driver missing, or CUDA_VISIBLE_DEVICES is empty).");
+      return at::Device(at::kCUDA, 0);
+    case config::Backend::mps:
+      if (!mps)
+        throw DeviceError("--backend mps: this machine has no Apple GPU that LibTorch can use. Use --backend cpu.");
+      return at::Device(at::kMPS, 0);
+    case config::Backend::automatic:
+      break;
+  }
+  if (cuda) return at::Device(at::kCUDA, 0);
+  if (mps) return at::Device(at::kMPS, 0);
+  return at::kCPU;
+}
+
+at::ScalarType storage_dtype(const config::Config& config) {
+  return config.precision == config::Precision::fp32 ? at::kFloat : at::kBFloat16;
+}
+
+at::ScalarType compute_dtype(const config::Config& config, at::Device device) {
+  switch (config.compute_dtype) {
+    case config::DataType::float32:
+      return at::kFloat;
+    case config::DataType::bfloat16:
+      return at::kBFloat16;
+    case config::DataType::float16:
+      return at::kHalf;
+    case config::DataType::automatic:
+      break;
+  }
+  if (config.precision == config::Precision::fp32) return at::kFloat;
+  // A CPU without bfloat16 instructions multiplies bfloat16 several times slower than float32, and no more precisely.
+  if (device.is_cpu() && !cpu_features().avx512_bf16 && !cpu_features().amx_bf16) return at::kFloat;
+  if (device.is_mps()) return at::kFloat;
+  return at::kBFloat16;
+}
+
+}  // namespace lorica::engine

@@ -1,0 +1,36 @@
+// From a configuration to a model that is ready to run. The order is fixed: architecture -> weight formats -> adapters
+// -> load. (Pipeline split, sharding and offload will stand between adapters and load.)
+#pragma once
+
+#include <optional>
+
+#include "config/config.hpp"
+#include "engine/torch/parameter_store.hpp"
+#include "io/peft_adapter.hpp"
+#include "model/block.hpp"
+
+namespace lorica::engine {
+
+struct Model {
+  std::filesystem::path folder;  ///< of the base model
+  model::Architecture architecture;
+  std::vector<std::unique_ptr<model::Block>> blocks;
+  std::unique_ptr<ParameterStore> store;
+  std::optional<io::AdapterConfig>
+      adapter;                       ///< as it will be saved; empty for full fine-tuning and for a bare base model
+  std::vector<std::string> adapted;  ///< module paths that carry an adapter
+  at::Device device = at::kCPU;
+  at::ScalarType compute = at::kFloat;  ///< of activations and products
+  std::string storage;                  ///< what the linear layers are stored as, for people
+};
+
+/// `trains`: false makes nothing trainable (inference). Throws ConfigError, ModelError, FileError, DeviceError.
+Model build_model(const config::Config& config, bool trains);
+
+/// The device that `config.backend` means on this machine. Throws DeviceError if it isn't there.
+at::Device choose_device(const config::Config& config);
+/// The dtype that parameters are rounded to, and the one that products are computed in.
+at::ScalarType storage_dtype(const config::Config& config);
+at::ScalarType compute_dtype(const config::Config& config, at::Device device);
+
+}  // namespace lorica::engine

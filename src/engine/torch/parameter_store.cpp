@@ -1,0 +1,70 @@
+#include "engine/torch/parameter_store.hpp"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+
+#include "base/error.hpp"
+
+namespace lorica::engine {
+
+ResidentStore::ResidentStore(std::vector<Parameter> parameters, std::vector<BlockLayout> layouts)
+    : parameters_(std::move(parameters)), layouts_(std::move(layouts)) {
+  leaves_.resize(parameters_.size());
+  gradients_.resize(parameters_.size());
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    positions_[parameters_[i].name] = i;
+    // The leaf shares memory with the stored tensor, so the optimizer's in-place update reaches both.
+    if (parameters_[i].trained) leaves_[i] = parameters_[i].stored->data.detach().requires_grad_(true);
+  }
+}
+
+std::size_t ResidentStore::index_of(const std::string& name) const {
+  const auto found = positions_.find(name);
+  ensure(found != positions_.end(), "no parameter '{}' is stored", name);
+  return found->second;
+}
+
+model::BlockWeights ResidentStore::acquire(std::size_t block) {
+  model::BlockWeights weights;
+  const auto& layout = layouts_.at(block);
+  for (const auto& [local, name] : layout.parameters) {
+    const auto i = index_of(name);
+    weights.add(local, {parameters_[i].stored, leaves_[i]});
+  }
+  for (const auto& [module, adapter] : layout.adapters) weights.set_adapter(module, adapter);
+  return weights;
+}
+
+void ResidentStore::add_gradient(std::size_t block, const std::string& local_name, at::Tensor gradient) {
+  auto& sum = gradients_[index_of(layouts_.at(block).parameters.at(local_name))];
+  if (sum.defined()) {
+    sum.add_(gradient);
+  } else if (gradient.is_contiguous() && gradient.storage().use_count() == 1) {
+    sum = std::move(gradient);
+  } else {
+    sum = gradient.contiguous().clone();
+  }
+}
+
+bool ResidentStore::trains(std::size_t block) const {
+  const auto& used = layouts_.at(block).parameters;
+  return std::any_of(used.begin(), used.end(),
+                     [&](const auto& entry) { return parameters_[index_of(entry.second)].trained; });
+}
+
+std::vector<optim::TrainableParameter> ResidentStore::trainable() {
+  std::vector<optim::TrainableParameter> result;
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    if (parameters_[i].trained) {
+      result.push_back({parameters_[i].name, parameters_[i].stored->data, gradients_[i], true});
+    }
+  }
+  return result;
+}
+
+void ResidentStore::clear_gradients() {
+  for (auto& gradient : gradients_) gradient.reset();
+}
+
+}  // namespace lorica::engine

@@ -1,0 +1,70 @@
+// Where the blocks' parameters live. The executor acquires a block's weights, runs it, and releases them; gradients of
+// trained parameters are handed back here. Blocks and executor never know whether parameters are resident, sharded or
+// offloaded.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "model/weights.hpp"
+#include "optim/optimizer.hpp"
+
+namespace lorica::engine {
+
+/// One parameter of the model: stored once, used by one block or (tied embeddings) two.
+struct Parameter {
+  std::string name;  ///< in a checkpoint: "model.layers.3.self_attn.q_proj.weight"; unique
+  std::shared_ptr<quant::StoredWeight> stored;
+  bool trained = false;
+};
+
+/// What a block uses: its local names, and the parameters behind them.
+struct BlockLayout {
+  std::map<std::string, std::string> parameters;                                ///< local name -> Parameter::name
+  std::map<std::string, std::shared_ptr<const model::LinearAdapter>> adapters;  ///< by module ("self_attn.q_proj")
+};
+
+class ParameterStore {
+ public:
+  virtual ~ParameterStore() = default;
+  /// A hint that `block` is next.
+  virtual void prefetch(std::size_t block) = 0;
+  /// The block's weights, ready to use until release().
+  virtual model::BlockWeights acquire(std::size_t block) = 0;
+  virtual void release(std::size_t block) = 0;
+  /// Adds to the gradient of the trained parameter that `block` calls `local_name`.
+  virtual void add_gradient(std::size_t block, const std::string& local_name, at::Tensor gradient) = 0;
+  /// True if any parameter of the block is trained.
+  virtual bool trains(std::size_t block) const = 0;
+  /// Every trained parameter with its gradient of now (undefined if none came), in a fixed order.
+  virtual std::vector<optim::TrainableParameter> trainable() = 0;
+  virtual void clear_gradients() = 0;
+  virtual const std::vector<Parameter>& parameters() const = 0;
+};
+
+/// All parameters in the memory of one device, all the time.
+class ResidentStore : public ParameterStore {
+ public:
+  ResidentStore(std::vector<Parameter> parameters, std::vector<BlockLayout> layouts);
+  void prefetch(std::size_t) override {}
+  model::BlockWeights acquire(std::size_t block) override;
+  void release(std::size_t) override {}
+  void add_gradient(std::size_t block, const std::string& local_name, at::Tensor gradient) override;
+  bool trains(std::size_t block) const override;
+  std::vector<optim::TrainableParameter> trainable() override;
+  void clear_gradients() override;
+  const std::vector<Parameter>& parameters() const override { return parameters_; }
+
+ private:
+  std::size_t index_of(const std::string& name) const;
+  std::vector<Parameter> parameters_;
+  std::vector<BlockLayout> layouts_;
+  std::map<std::string, std::size_t> positions_;
+  std::vector<at::Tensor> leaves_, gradients_;  // by position; undefined where not trained
+};
+
+}  // namespace lorica::engine

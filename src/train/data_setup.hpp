@@ -1,0 +1,34 @@
+// From the configuration to tokenized data: the tokenizer, the training and evaluation examples, and what the log says
+// of them.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "config/config.hpp"
+#include "data/dataset.hpp"
+#include "data/sampler.hpp"
+#include "data/tokenizer_encoder.hpp"
+#include "tokenizer/tokenizer.hpp"
+
+namespace lorica::train {
+
+/// The configuration's values as the data layer names them.
+data::DataOptions data_options(const config::Config& config);
+data::SamplerOptions sampler_options(const config::Config& config);
+
+struct TrainingData {
+  std::unique_ptr<tokenizer::Tokenizer> tokenizer;
+  std::unique_ptr<data::TokenizerEncoder> encoder;
+  data::TokenizedDataset train, eval;  ///< eval may be empty
+};
+
+/// Loads the tokenizer of the model and all data, and logs what was read, cut and left out. Throws DataError,
+/// ConfigError.
+TrainingData load_data(const config::Config& config);
+
+/// Throws DataError, naming the example's origin, if a token is not below `vocabulary`.
+void check_token_ids(const data::TokenizedDataset& dataset, std::int64_t vocabulary,
+                     const tokenizer::Tokenizer& tokenizer);
+
+}  // namespace lorica::train

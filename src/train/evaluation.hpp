@@ -1,0 +1,31 @@
+// When to evaluate, and on which batches.
+#pragma once
+
+#include <functional>
+
+#include "config/config.hpp"
+#include "data/dataset.hpp"
+#include "data/micro_batch.hpp"
+
+namespace lorica::train {
+
+/// Every eval_steps steps, or evals_per_epoch times an epoch (after round(i · steps / evals), so that each epoch's end
+/// is one of them), or with neither at the end of each epoch; and always after the last step.
+class EvaluationSchedule {
+ public:
+  EvaluationSchedule() = default;
+  EvaluationSchedule(const config::Config& config, std::int64_t steps_per_epoch, bool has_data);
+  bool active() const { return active_; }
+  bool due(std::int64_t step, bool last) const;
+
+ private:
+  bool active_ = false;
+  std::int64_t every_ = 0, per_epoch_ = 0, evaluations_ = 0;
+};
+
+/// Calls body(micro-batch) on the evaluation examples in order, batch_size at a time: memory stays that of one forward
+/// pass.
+void over_evaluation_batches(const data::TokenizedDataset& dataset, std::int64_t batch_size,
+                             const std::function<void(const data::MicroBatch&)>& body);
+
+}  // namespace lorica::train

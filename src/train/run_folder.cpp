@@ -1,0 +1,174 @@
+#include "train/run_folder.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <ctime>
+#include <set>
+#include <vector>
+
+#include "base/error.hpp"
+#include "base/files.hpp"
+#include "base/log.hpp"
+#include "base/strings.hpp"
+#include "io/safetensors.hpp"
+#include "train/checkpoints.hpp"
+#include "train/metrics/jsonl.hpp"
+#include "train/metrics/tensorboard.hpp"
+
+namespace fs = std::filesystem;
+
+namespace lorica::train {
+namespace {
+
+std::string utc_stamp() {
+  const auto now = std::time(nullptr);
+  std::tm parts{};
+  gmtime_r(&now, &parts);
+  return fmt::format("{:04}{:02}{:02}_{:02}-{:02}-{:02}", parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday,
+                     parts.tm_hour, parts.tm_min, parts.tm_sec);
+}
+
+/// Throws FileError if nothing could be written at `path` (or, while it doesn't exist, at its nearest parent).
+void check_writable(const fs::path& path) {
+  auto existing = fs::absolute(path);
+  while (!fs::exists(existing) && existing.has_relative_path()) existing = existing.parent_path();
+  if (!fs::is_directory(existing)) {
+    raise<FileError>("--output_dir {}: '{}' is a file, not a folder", path.string(), existing.string());
+  }
+  if (::access(existing.c_str(), W_OK) != 0) {
+    raise<FileError>("--output_dir {}: '{}' can't be written to. Check its permissions or choose another folder.",
+                     path.string(), existing.string());
+  }
+}
+
+/// A checkpoint is whole if its state parses and its tensors' headers are valid.
+void check_whole(const fs::path& checkpoint) {
+  read_checkpoint_state(checkpoint);
+  bool weights = false;
+  for (const auto& entry : fs::directory_iterator(checkpoint)) {
+    if (entry.path().extension() != ".safetensors") continue;
+    io::SafetensorsFile file(entry.path());
+    weights = true;
+  }
+  if (!weights) raise<ModelError>("{}: has no tensors", checkpoint.string());
+}
+
+/// Folders of runs inside `output`, newest name first, and `output` itself.
+std::vector<fs::path> candidate_folders(const fs::path& output) {
+  std::vector<fs::path> folders;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(output, error)) {
+    if (entry.is_directory() && !list_checkpoints(entry.path()).empty()) folders.push_back(entry.path());
+  }
+  std::sort(folders.rbegin(), folders.rend());
+  folders.insert(folders.begin(), output);
+  return folders;
+}
+
+}  // namespace
+
+fs::path choose_run_folder(const config::Config& config) {
+  const fs::path output = config.output_dir;
+  check_writable(output);
+  if (!config.resume.empty()) {
+    if (config.resume != "latest") return fs::path(config.resume).lexically_normal().parent_path();
+    for (const auto& folder : candidate_folders(output)) {
+      if (newest_checkpoint(folder, check_whole)) return folder;
+    }
+    raise<ConfigError>(
+        "--resume: {} holds no complete checkpoint (checkpoint-<step>/{}). Start anew without --resume, and set "
+        "--save_steps to have checkpoints.",
+        output.string(), kTrainerStateFile);
+  }
+  if (config.timestamp_output_dir) return output / utc_stamp();
+  if (holds_run(output) && !config.overwrite_output_dir) {
+    raise<ConfigError>(
+        "--output_dir {}: holds another run. Go on with it (--resume true), replace it (--overwrite_output_dir "
+        "true), or choose another folder.",
+        output.string());
+  }
+  return output;
+}
+
+fs::path find_checkpoint(const config::Config& config, const fs::path& run_folder) {
+  if (config.resume != "latest") {
+    fs::path checkpoint = fs::path(config.resume).lexically_normal();
+    if (!checkpoint.has_filename()) checkpoint = checkpoint.parent_path();
+    if (!fs::is_directory(checkpoint)) raise<ConfigError>("--resume {}: there is no such folder", config.resume);
+    check_whole(checkpoint);
+    return checkpoint;
+  }
+  const auto found = newest_checkpoint(run_folder, check_whole);
+  ensure(found.has_value(), "the checkpoint of {} vanished", run_folder.string());
+  return *found;
+}
+
+void prepare_run_folder(const config::Config& config, const fs::path& run_folder) {
+  create_folder(run_folder);
+  remove_leftovers(run_folder);
+  if (config.resume.empty() && config.overwrite_output_dir) {
+    // Only what a run of ours makes: the folder may hold the user's own files, too.
+    std::vector<fs::path> old{run_folder / kMetricsFile, run_folder / kTensorBoardFolder, run_folder / "final",
+                              run_folder / "plots"};
+    for (const auto& [step, path] : list_checkpoints(run_folder)) old.push_back(path);
+    for (const auto& path : old) fs::remove_all(path);
+  }
+  write_file(run_folder / kConfigFile, config::to_toml(config));
+}
+
+void warn_of_changes(const config::Config& config, const fs::path& run_folder) {
+  const auto file = run_folder / kConfigFile;
+  if (!fs::exists(file)) return;
+  static const std::set<std::string> expected{"resume", "overwrite_output_dir", "output_dir", "verbose", "threads",
+                                              "preview"};
+  const auto now = split(config::to_toml(config), '\n'), then = split(read_file(file), '\n');
+  const std::set<std::string> old(then.begin(), then.end());
+  std::vector<std::string> changed;
+  for (const auto& line : now) {
+    const auto name = std::string(trim(line.substr(0, line.find('='))));
+    if (line.find('=') != std::string::npos && !line.starts_with('#') && !old.contains(line) &&
+        !expected.contains(name)) {
+      changed.push_back(std::string(trim(line)));
+    }
+  }
+  if (!changed.empty()) {
+    spdlog::warn(
+        "options that differ from those this run was started with: {}. The curve will differ from an uninterrupted "
+        "run's.",
+        join(changed, "; "));
+  }
+}
+
+void save_final(engine::Engine& engine, const fs::path& run_folder, const data::MicroBatch& probe, bool trained) {
+  PendingFolder pending(run_folder / "final");
+  engine.save_model(pending.path());
+  pending.commit();
+  const double difference = engine.verify_saved(run_folder / "final", probe);
+  if (difference != 0) {
+    raise<Error>("{}: the saved model's logits differ from the live model's by {}", (run_folder / "final").string(),
+                 difference);
+  }
+  if (trained && engine.adapter_is_zero()) {
+    raise<Error>(
+        "{}: the adapter adds nothing (every B is zero) although it was trained; something is wrong with this run",
+        (run_folder / "final").string());
+  }
+  spdlog::info("saved {} (read back: its logits on {} tokens equal the live model's)", (run_folder / "final").string(),
+               probe.tokens());
+}
+
+std::string last_good(const fs::path& run_folder) {
+  const auto all = list_checkpoints(run_folder);
+  if (all.empty()) return "there is no checkpoint yet (--save_steps makes some).";
+  return fmt::format("the last good checkpoint is {}.", all.back().second.string());
+}
+
+std::string origin_of(const data::TokenizedDataset& dataset, std::int64_t example_id) {
+  for (std::int64_t i = 0; i < dataset.size(); ++i) {
+    if (dataset.example(i).id == example_id) return dataset.origin(i);
+  }
+  return fmt::format("example {}", example_id);
+}
+
+}  // namespace lorica::train

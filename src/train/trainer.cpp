@@ -1,0 +1,319 @@
+#include "train/trainer.hpp"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+#include <memory>
+#include <set>
+
+#include "base/error.hpp"
+#include "base/files.hpp"
+#include "base/log.hpp"
+#include "base/machine.hpp"
+#include "base/parallel.hpp"
+#include "base/strings.hpp"
+#include "engine/engine.hpp"
+#include "engine/memory_estimate.hpp"
+#include "optim/schedule.hpp"
+#include "train/checkpoints.hpp"
+#include "train/data_setup.hpp"
+#include "train/evaluation.hpp"
+#include "train/interrupt.hpp"
+#include "train/metrics/jsonl.hpp"
+#include "train/metrics/metrics.hpp"
+#include "train/report.hpp"
+#include "train/run_folder.hpp"
+
+namespace fs = std::filesystem;
+
+namespace lorica::train {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+optim::ScheduleOptions schedule_options(const config::Config& config, std::int64_t total_steps,
+                                        double steps_per_epoch) {
+  static const std::map<config::Scheduler, optim::ScheduleType> types{
+      {config::Scheduler::constant, optim::ScheduleType::constant},
+      {config::Scheduler::linear, optim::ScheduleType::linear},
+      {config::Scheduler::cosine, optim::ScheduleType::cosine},
+      {config::Scheduler::cosine_with_restarts, optim::ScheduleType::cosine_with_restarts},
+      {config::Scheduler::polynomial, optim::ScheduleType::polynomial},
+      {config::Scheduler::exponential, optim::ScheduleType::exponential}};
+  optim::ScheduleOptions options;
+  options.type = types.at(config.lr_scheduler);
+  options.peak_rate = config.lr;
+  options.cosine_min_ratio = config.cosine_min_lr_ratio;
+  options.cosine_cycles = static_cast<double>(config.cosine_cycles);
+  options.polynomial_end_rate = config.polynomial_end_lr;
+  options.polynomial_power = config.polynomial_power;
+  options.exponential_gamma = config.exponential_gamma;
+  options.warmup_steps = optim::resolve_warmup({config.warmup_steps, config.warmup_ratio, config.warmup_epochs},
+                                               options.type, total_steps, steps_per_epoch);
+  if (options.type == optim::ScheduleType::constant && options.warmup_steps > 0) {
+    options.type = optim::ScheduleType::constant_with_warmup;
+  }
+  optim::check_schedule(options);
+  return options;
+}
+
+/// One training run; the methods follow its course.
+class Run {
+ public:
+  explicit Run(const config::ParsedConfig& parsed) : parsed_(parsed), config_(parsed.config) {}
+
+  int execute() {
+    set_thread_count(config_.threads > 0 ? static_cast<int>(config_.threads) : available_cores());
+    folder_ = choose_run_folder(config_);
+    data_ = load_data(config_);
+    sampler_ = std::make_unique<data::BatchSampler>(data_.train, sampler_options(config_));
+    engine::check_memory(config_, sampler_->largest_micro_batch());
+    load_engine();
+    plan_steps();
+    resume();
+    open_folder();
+    const InterruptGuard interrupt;
+    rehearse();
+    const bool finished = train(interrupt);
+    conclude(finished);
+    return 0;
+  }
+
+ private:
+  void load_engine();
+  void plan_steps();
+  void resume();
+  void open_folder();
+  void rehearse();
+  bool train(const InterruptGuard& interrupt);
+  void train_step();
+  void evaluate();
+  bool is_evaluation_due() const;
+  bool is_checkpoint_due() const;
+  void checkpoint();
+  void conclude(bool finished);
+  [[noreturn]] void stop_at_bad_loss(double loss, std::size_t index, const data::MicroBatch& batch) const;
+  double epochs_done() const;
+
+  const config::ParsedConfig& parsed_;
+  const config::Config& config_;
+  fs::path folder_;
+  TrainingData data_;
+  std::unique_ptr<data::BatchSampler> sampler_;
+  std::unique_ptr<engine::Engine> engine_;
+  engine::ModelFacts facts_;
+  std::unique_ptr<MetricsWriter> metrics_;
+  optim::ScheduleOptions schedule_;
+  EvaluationSchedule evaluations_;
+  double matrix_gflops_ = 0;
+  std::int64_t step_ = 0, total_steps_ = 0, last_evaluated_ = -1, last_saved_ = -1;
+  std::optional<std::int64_t> resumed_step_;
+  Clock::time_point last_checkpoint_ = Clock::now();
+};
+
+void Run::load_engine() {
+  const auto start = Clock::now();
+  engine_ = engine::make_engine(config_, engine::Purpose::train);
+  facts_ = engine_->facts();
+  check_token_ids(data_.train, facts_.vocabulary, *data_.tokenizer);
+  check_token_ids(data_.eval, facts_.vocabulary, *data_.tokenizer);
+  const auto memory = engine_->memory();
+  spdlog::info("model: {} with {} parameters, linear layers in {}, computing in {} on {} ({} threads); loaded in {}",
+               facts_.family, format_count(facts_.parameters), facts_.storage, facts_.compute, facts_.device,
+               thread_count(), format_seconds(seconds_since(start)));
+  spdlog::info("training {} of them ({:.3f} %){}; weights {}, trained {}", format_count(facts_.trainable),
+               100.0 * static_cast<double>(facts_.trainable) / static_cast<double>(facts_.parameters),
+               facts_.adapted.empty() ? "" : fmt::format(" in adapters on {} modules", facts_.adapted.size()),
+               format_bytes(memory.weights), format_bytes(memory.trainable));
+}
+
+void Run::plan_steps() {
+  total_steps_ = config_.max_steps > 0 ? config_.max_steps : sampler_->total_steps(config_.num_epochs);
+  const auto per_epoch = sampler_->steps_in_epoch(0);
+  schedule_ = schedule_options(config_, total_steps_, static_cast<double>(per_epoch));
+  evaluations_ = EvaluationSchedule(config_, per_epoch, !data_.eval.empty());
+  spdlog::info("{} steps of {} x {} examples ({} an epoch)", format_count(total_steps_),
+               config_.gradient_accumulation_steps, config_.batch_size, format_count(per_epoch));
+}
+
+void Run::resume() {
+  if (config_.resume.empty()) return;
+  const auto checkpoint = find_checkpoint(config_, folder_);
+  warn_of_changes(config_, folder_);
+  const auto state = read_checkpoint_state(checkpoint);
+  engine_->load_state(checkpoint);
+  sampler_->restore(state.at("sampler"));
+  step_ = state.at("step").get<std::int64_t>();
+  resumed_step_ = step_;
+  last_saved_ = step_;
+  spdlog::info("resuming from {} at step {} of {}", checkpoint.string(), step_, total_steps_);
+  if (step_ >= total_steps_) {
+    spdlog::info("nothing is left to train: raise --num_epochs or --max_steps to go on");
+  }
+}
+
+void Run::open_folder() {
+  prepare_run_folder(config_, folder_);
+  MetricsOptions options;
+  options.run_folder = folder_;
+  options.resumed_step = resumed_step_;
+  options.log_every = config_.log_every_n_steps;
+  apply_log_to(config_.log_to, options);
+  metrics_ = std::make_unique<MetricsWriter>(options);
+}
+
+/// The heaviest micro-batch and one evaluation batch before the first step, so that what would run out of memory does
+/// so now and not hours in (peers.md B18, B19).
+void Run::rehearse() {
+  if (step_ >= total_steps_) return;
+  const auto heaviest = sampler_->largest_micro_batch();
+  engine_->forward_backward(heaviest, 0.0, step_);
+  engine_->discard_gradients();
+  matrix_gflops_ = engine::measure_matrix_speed(config_);
+  spdlog::info(
+      "the heaviest micro-batch ({} tokens in {} sequences) ran; peak memory so far {}; matrix products run at {:.0f} "
+      "GFLOP/s here",
+      format_count(heaviest.tokens()), heaviest.sequences(), format_bytes(peak_resident_bytes()), matrix_gflops_);
+  if (evaluations_.active() && !resumed_step_) evaluate();
+}
+
+bool Run::train(const InterruptGuard& interrupt) {
+  while (step_ < total_steps_) {
+    if (interrupt.requested()) return false;
+    train_step();
+    if (is_evaluation_due()) evaluate();
+    if (is_checkpoint_due()) checkpoint();
+  }
+  return true;
+}
+
+void Run::train_step() {
+  const auto start = Clock::now();
+  const auto batch = sampler_->step_for(0, 1);
+  engine::LossSum sum;
+  double flops = 0;
+  for (std::size_t i = 0; i < batch.micro_batches.size(); ++i) {
+    const auto& micro = batch.micro_batches[i];
+    // Normalized once, by the supervised tokens of the whole step: no layout of micro-batches changes the loss (B1).
+    const auto part = engine_->forward_backward(micro, 1.0 / static_cast<double>(batch.supervised), step_);
+    if (!std::isfinite(part.loss)) stop_at_bad_loss(part.loss, i, micro);
+    sum.loss += part.loss;
+    sum.tokens += part.tokens;
+    flops += engine_->matrix_flops(micro);
+  }
+  const double lr = config_.lr * optim::learning_rate_factor(schedule_, step_, total_steps_);
+  engine::UpdateResult update;
+  try {
+    update =
+        engine_->optimizer_step(lr, config_.apply_gradient_clipping ? std::optional(config_.grad_norm) : std::nullopt);
+  } catch (const TrainingError& error) {
+    raise<TrainingError>("step {}: {}. Nothing was updated; {}", step_ + 1, error.what(), last_good(folder_));
+  }
+  sampler_->advance();
+  ++step_;
+  StepMetrics metrics;
+  metrics.step = step_;
+  metrics.total_steps = total_steps_;
+  metrics.epoch = epochs_done();
+  metrics.loss = sum.loss / static_cast<double>(sum.tokens);
+  metrics.lr = lr;
+  metrics.grad_norm = update.gradient_norm;
+  metrics.tokens = batch.tokens;
+  metrics.supervised_tokens = batch.supervised;
+  metrics.examples = batch.examples;
+  metrics.step_seconds = seconds_since(start);
+  metrics.tokens_per_second = static_cast<double>(batch.tokens) / metrics.step_seconds;
+  if (matrix_gflops_ > 0) metrics.matmul_share = flops / metrics.step_seconds / 1e9 / matrix_gflops_;
+  metrics.peak_memory_bytes = peak_resident_bytes();
+  metrics_->step(metrics);
+}
+
+void Run::stop_at_bad_loss(double loss, std::size_t index, const data::MicroBatch& batch) const {
+  std::vector<std::string> origins;
+  for (std::size_t s = 0; s < batch.examples.size() && s < 8; ++s)
+    origins.push_back(origin_of(data_.train, batch.examples[s]));
+  raise<TrainingError>(
+      "step {}: the loss of micro-batch {} is {} (examples: {}). Nothing was updated; {} A lower --lr, "
+      "--apply_gradient_clipping true or --precision fp32 may help.",
+      step_ + 1, index + 1, loss, join(origins, ", "), last_good(folder_));
+}
+
+double Run::epochs_done() const {
+  const auto epoch = sampler_->epoch();
+  return static_cast<double>(epoch) +
+         static_cast<double>(sampler_->step_in_epoch()) / static_cast<double>(sampler_->steps_in_epoch(epoch));
+}
+
+void Run::evaluate() {
+  const auto start = Clock::now();
+  engine::LossSum sum;
+  over_evaluation_batches(data_.eval, config_.batch_size, [&](const data::MicroBatch& batch) {
+    const auto part = engine_->evaluate(batch);
+    sum.loss += part.loss;
+    sum.tokens += part.tokens;
+  });
+  EvalMetrics metrics;
+  metrics.step = step_;
+  metrics.epoch = epochs_done();
+  metrics.loss = sum.loss / static_cast<double>(sum.tokens);
+  metrics.perplexity = std::exp(metrics.loss);
+  metrics.tokens = sum.tokens;
+  metrics.examples = data_.eval.size();
+  metrics.seconds = seconds_since(start);
+  metrics_->evaluation(metrics);
+  last_evaluated_ = step_;
+}
+
+bool Run::is_evaluation_due() const {
+  return evaluations_.due(step_, step_ == total_steps_) && last_evaluated_ != step_;
+}
+
+bool Run::is_checkpoint_due() const {
+  if (!config_.save_model) return false;
+  if (config_.save_steps > 0 && step_ % config_.save_steps == 0) return true;
+  return config_.checkpoint_interval_hours > 0 &&
+         seconds_since(last_checkpoint_) >= config_.checkpoint_interval_hours * 3600;
+}
+
+void Run::checkpoint() {
+  const nlohmann::json state{{"step", step_}, {"total_steps", total_steps_}, {"sampler", sampler_->state()}};
+  save_checkpoint(folder_, step_, state, config_.save_total_limit, [&](const fs::path& path) {
+    engine_->save_state(path);
+    write_file(path / kConfigFile, config::to_toml(config_));
+  });
+  last_checkpoint_ = Clock::now();
+  last_saved_ = step_;
+}
+
+void Run::conclude(bool finished) {
+  metrics_->finish();
+  if (!finished) {
+    if (config_.save_model && last_saved_ != step_) checkpoint();
+    spdlog::info("interrupted after step {} of {}{}", step_, total_steps_,
+                 config_.save_model ? fmt::format("; go on with --resume true (state: {})",
+                                                  (folder_ / fmt::format("checkpoint-{}", step_)).string())
+                                    : "; nothing was saved (--save_model false)");
+    return;
+  }
+  if (config_.save_model) {
+    const auto probe = sampler_->largest_micro_batch();
+    save_final(*engine_, folder_, probe, step_ > 0 && config_.lr > 0);
+  }
+  if (step_ > 0) write_report(folder_);
+  spdlog::info("run folder: {} (metrics.jsonl, {}/ for TensorBoard, plots/{})", folder_.string(), "runs",
+               config_.save_model ? ", final/" : "");
+}
+
+}  // namespace
+
+int run_training(const config::ParsedConfig& parsed) {
+  return Run(parsed).execute();
+}
+
+}  // namespace lorica::train
