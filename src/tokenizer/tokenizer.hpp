@@ -15,20 +15,22 @@ using TokenId = std::int32_t;
 
 class Tokenizer {
  public:
-  /// Loads `folder/tokenizer.json`, else `folder/tokenizer.model`; special-token roles come from tokenizer_config.json and
-  /// special_tokens_map.json (and config.json / generation_config.json for eos ids) where present. `path` may also be one of those two files.
-  /// Throws DataError naming the file and the fault (missing, malformed, unsupported component by name).
+  /// Loads `folder/tokenizer.json`, else `folder/tokenizer.model`; special-token roles come from tokenizer_config.json
+  /// and special_tokens_map.json (and config.json / generation_config.json for eos ids) where present. `path` may also
+  /// be one of those two files. Throws DataError naming the file and the fault (missing, malformed, unsupported
+  /// component by name).
   static Tokenizer load(const std::filesystem::path& path);
 
   ~Tokenizer();
   Tokenizer(Tokenizer&&) noexcept;
   Tokenizer& operator=(Tokenizer&&) noexcept;
 
-  /// Ids of `text` (any bytes; malformed UTF-8 is treated as Python's `errors="replace"` would). Special tokens written inside the text become
-  /// their ids. `add_special_tokens` runs the post-processor (BOS and the like). Thread-safe.
+  /// Ids of `text` (any bytes; malformed UTF-8 is treated as Python's `errors="replace"` would). Special tokens written
+  /// inside the text become their ids. `add_special_tokens` runs the post-processor (BOS and the like). Thread-safe.
   std::vector<TokenId> encode(std::string_view text, bool add_special_tokens) const;
   /// The same for many texts, on all threads (base/parallel.hpp), results in order.
-  std::vector<std::vector<TokenId>> encode_batch(const std::vector<std::string_view>& texts, bool add_special_tokens) const;
+  std::vector<std::vector<TokenId>> encode_batch(const std::vector<std::string_view>& texts,
+                                                 bool add_special_tokens) const;
   /// Text of ids; unknown ids throw DataError.
   std::string decode(const std::vector<TokenId>& ids, bool skip_special_tokens) const;
 
@@ -64,8 +66,9 @@ class StreamDecoder {
  private:
   const Tokenizer& tokenizer_;
   bool skip_special_tokens_;
-  std::vector<TokenId> ids_;
-  std::string shown_;
+  std::vector<TokenId> ids_;   // the ids last shown, then those not shown yet
+  std::size_t shown_ids_ = 0;  // how many of ids_ are shown
+  std::string shown_;          // their text when they stand at the beginning
 };
 
 }  // namespace lorica::tokenizer

@@ -1,0 +1,104 @@
+// See unigram.hpp. The search follows sentencepiece's EncodeOptimized as `tokenizers` has it, sums in double in the
+// same order.
+#include "tokenizer/unigram.hpp"
+
+#include <algorithm>
+#include <limits>
+
+#include "base/error.hpp"
+#include "tokenizer/unicode.hpp"
+#include "tokenizer/word_cache.hpp"
+
+namespace lorica::tokenizer {
+namespace {
+
+constexpr double kUnknownPenalty = 10.0;
+
+}  // namespace
+
+UnigramModel::UnigramModel(const std::vector<UnigramPiece>& pieces, std::optional<std::int64_t> unknown_id,
+                           bool byte_fallback, const std::string& where)
+    : byte_fallback_(byte_fallback), owner_(WordCache::new_owner()) {
+  if (unknown_id && (*unknown_id < 0 || *unknown_id >= static_cast<std::int64_t>(pieces.size()))) {
+    raise<DataError>("{}: unk_id is {}, but the vocabulary has {} tokens", where, *unknown_id, pieces.size());
+  }
+  if (unknown_id) unknown_ = static_cast<TokenId>(*unknown_id);
+  double lowest = std::numeric_limits<double>::infinity();
+  for (std::size_t i = 0; i < pieces.size(); ++i) {
+    const auto& [token, score, in_text] = pieces[i];
+    vocabulary_.add(token, static_cast<std::int64_t>(i), where);
+    scores_.push_back(score);
+    if (!in_text) continue;
+    trie_.add(token, static_cast<std::uint32_t>(i), true);
+    lowest = std::min(lowest, score);
+  }
+  unknown_score_ = lowest - kUnknownPenalty;
+  for (std::size_t byte = 0; byte < 256; ++byte) {
+    fallback_ids_[byte] = vocabulary_.id(fmt::format("<0x{:02X}>", byte)).value_or(-1);
+  }
+}
+
+void UnigramModel::no_unknown() const {
+  raise<DataError>("the text needs the tokenizer's unknown token, but its Unigram model has no unk_id");
+}
+
+void UnigramModel::search(std::string_view text, std::vector<Best>& best) const {
+  best.assign(text.size() + 1, Best{});
+  const auto offer = [&best](std::size_t from, std::size_t to, double score, TokenId id) {
+    Best& target = best[to];
+    if (target.from == std::string_view::npos || score > target.score) target = {score, from, id};
+  };
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t character = utf8_length(static_cast<unsigned char>(text[at]));
+    const double here = best[at].score;
+    bool single = false;
+    trie_.prefixes(text.substr(at), [&](std::size_t length, std::uint32_t id) {
+      offer(at, at + length, scores_[id] + here, static_cast<TokenId>(id));
+      single = single || length == character;
+    });
+    if (!single) {
+      if (!unknown_) no_unknown();
+      offer(at, at + character, unknown_score_ + here, *unknown_);
+    }
+    at += character;
+  }
+}
+
+void UnigramModel::add_part(std::string_view part, std::vector<TokenId>& ids) const {
+  if (const auto id = vocabulary_.id(part)) return ids.push_back(*id);
+  const bool spelled = byte_fallback_ && std::all_of(part.begin(), part.end(), [this](char byte) {
+                         return fallback_ids_[static_cast<unsigned char>(byte)] >= 0;
+                       });
+  if (spelled) {
+    for (const char byte : part) ids.push_back(fallback_ids_[static_cast<unsigned char>(byte)]);
+    return;
+  }
+  if (!unknown_) no_unknown();
+  ids.push_back(*unknown_);
+}
+
+void UnigramModel::encode(std::string_view piece, std::vector<TokenId>& ids) const {
+  if (piece.empty()) return;
+  WordCache& cache = WordCache::local();
+  if (cache.find(owner_, piece, ids)) return;
+  static thread_local std::vector<Best> best;
+  static thread_local std::vector<std::string_view> parts;
+  search(piece, best);
+  parts.clear();
+  bool joining = false;  // neighbouring unknown parts become one
+  for (std::size_t end = piece.size(); end > 0; end = best[end].from) {
+    const std::string_view part = piece.substr(best[end].from, end - best[end].from);
+    const bool unknown = unknown_ && best[end].id == *unknown_;
+    if (unknown && joining) {
+      parts.back() = {part.data(), part.size() + parts.back().size()};
+    } else {
+      parts.push_back(part);
+    }
+    joining = unknown;
+  }
+  const std::size_t before = ids.size();
+  for (auto part = parts.rbegin(); part != parts.rend(); ++part) add_part(*part, ids);
+  cache.store(owner_, piece, ids.data() + before, ids.size() - before);
+}
+
+}  // namespace lorica::tokenizer
