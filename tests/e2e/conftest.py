@@ -107,7 +107,7 @@ def training(model, rows, output) -> list:
 def metrics(folder: Path) -> list[dict]:
     """The training steps that metrics.jsonl records, in file order."""
     lines = (folder / "metrics.jsonl").read_text().splitlines()
-    return [record for record in map(json.loads, lines) if "loss" in record]
+    return [record for record in map(json.loads, lines) if record["kind"] == "train"]
 
 
 def refused(result: Result, *needles: str, output: Path | None = None) -> None:

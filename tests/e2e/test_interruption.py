@@ -19,8 +19,8 @@ def long_training(training):
 
 
 def curve(folder):
-    """Loss and learning rate by step; of a step that was run twice, what the resumed run wrote."""
-    return {record["step"]: (record["loss"], record["lr"]) for record in metrics(folder)}
+    """What must be the same, digit for digit, by step; of a step that was run twice, what the resumed run wrote."""
+    return {record["step"]: {key: value for key, value in record.items() if key != "timing"} for record in metrics(folder)}
 
 
 def last_step(folder):
