@@ -8,6 +8,7 @@
 #include <map>
 
 #include "base/error.hpp"
+#include "optim/scale.hpp"
 
 namespace lorica::optim {
 namespace {
@@ -51,7 +52,7 @@ void scale_gradients(std::span<TrainableParameter> parameters, double norm, doub
   const double coefficient = max_norm / (norm + kNormGuard);
   if (coefficient >= 1.0) return;
   for (auto& parameter : parameters) {
-    if (parameter.gradient.defined()) parameter.gradient.mul_(coefficient);
+    if (parameter.gradient.defined()) scale(parameter.gradient, coefficient);
   }
 }
 

@@ -10,6 +10,7 @@
 
 #include "base/error.hpp"
 #include "base/strings.hpp"
+#include "optim/scale.hpp"
 
 namespace lorica::optim {
 namespace {
@@ -20,13 +21,13 @@ void update_adam(const OptimizerOptions& o, TrainableParameter& parameter, Slots
   auto& value = parameter.value;
   auto gradient = parameter.gradient;
   const double decay = parameter.decay ? o.weight_decay : 0.0;
-  if (decay != 0.0 && o.type == OptimizerType::adamw) value.mul_(1.0 - rate * decay);
+  if (decay != 0.0 && o.type == OptimizerType::adamw) scale(value, 1.0 - rate * decay);
   if (decay != 0.0 && o.type == OptimizerType::adam) gradient = gradient.add(value, decay);
 
   auto& mean = slots[0];
   auto& square = slots[1];
   mean.lerp_(gradient, 1.0 - o.beta1);
-  square.mul_(o.beta2).addcmul_(gradient, gradient, 1.0 - o.beta2);
+  scale(square, o.beta2).addcmul_(gradient, gradient, 1.0 - o.beta2);
 
   const auto t = static_cast<double>(steps);
   const double step_size = rate / (1.0 - std::pow(o.beta1, t));
@@ -39,7 +40,7 @@ void update_sgd(const OptimizerOptions& o, TrainableParameter& parameter, Slots&
   auto gradient = parameter.gradient;
   if (parameter.decay && o.weight_decay != 0.0) gradient = gradient.add(parameter.value, o.weight_decay);
   if (!slots.empty()) {
-    slots[0].mul_(o.momentum).add_(gradient);  // starts at 0, so the first update is the plain gradient
+    scale(slots[0], o.momentum).add_(gradient);  // starts at 0, so the first update is the plain gradient
     gradient = slots[0];
   }
   parameter.value.add_(gradient, -rate);
@@ -50,10 +51,10 @@ void update_adadelta(const OptimizerOptions& o, TrainableParameter& parameter, S
   if (parameter.decay && o.weight_decay != 0.0) gradient = gradient.add(parameter.value, o.weight_decay);
   auto& square = slots[0];
   auto& deltas = slots[1];
-  square.mul_(o.rho).addcmul_(gradient, gradient, 1.0 - o.rho);
+  scale(square, o.rho).addcmul_(gradient, gradient, 1.0 - o.rho);
   const auto deviation = square.add(o.epsilon).sqrt_();
   auto delta = deltas.add(o.epsilon).sqrt_().div_(deviation).mul_(gradient);
-  deltas.mul_(o.rho).addcmul_(delta, delta, 1.0 - o.rho);
+  scale(deltas, o.rho).addcmul_(delta, delta, 1.0 - o.rho);
   parameter.value.add_(delta, -rate);
 }
 

@@ -45,12 +45,23 @@ def problem(dtype):
     return values, gradients, rates
 
 
+def clip(parameters, max_norm):
+    if parameters[0].dtype == torch.float32:
+        return torch.nn.utils.clip_grad_norm_(parameters, max_norm).item()
+    # PyTorch rounds the norm to bfloat16, three digits; ours is float32's.
+    norm = torch.cat([parameter.grad.float() for parameter in parameters]).norm()
+    torch.nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
+    return norm.item()
+
+
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("max_norm", [0.0, 1.0])
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_optimizer(name, max_norm, dtype):
     kind, torch_class, ours, theirs = OPTIMIZERS[name]
     values, gradients, rates = problem(getattr(torch, dtype))
+    if kind == "adadelta":
+        rates = [50.0 * rate for rate in rates]  # its steps start tiny
     reply = call("optimizer_table", {"type": kind, "dtype": dtype, "rates": rates, "max_norm": max_norm,
                                      "values": lists(values), "gradients": [lists(step) for step in gradients], **ours})
     parameters = {key: value.clone().requires_grad_() for key, value in values.items()}
@@ -59,15 +70,15 @@ def test_optimizer(name, max_norm, dtype):
     for step, rate in zip(gradients, rates, strict=True):
         for key, parameter in parameters.items():
             parameter.grad = step[key].clone()
-        norms.append(torch.nn.utils.clip_grad_norm_(parameters.values(), max_norm or float("inf")).item())
+        norms.append(clip(list(parameters.values()), max_norm or float("inf")))
         optimizer.param_groups[0]["lr"] = rate
         optimizer.step()
-    assert reply["norms"] == pytest.approx(norms, rel=1e-6 if dtype == "float32" else 1e-2)
+    assert reply["norms"] == pytest.approx(norms, rel=1e-6)
     for key, parameter in parameters.items():
         expected = parameter.detach().double()
         torch.testing.assert_close(torch.tensor(reply["values"][key], dtype=torch.float64), expected,
                                    rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype] * expected.abs().mean().item())
-        assert not torch.allclose(expected, values[key].double(), rtol=1e-3)  # it did move
+        assert not torch.allclose(expected, values[key].double(), rtol=0.01)  # it did move
 
 
 SCHEDULES = {

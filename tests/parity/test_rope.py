@@ -9,8 +9,9 @@ from models import make_config, tool
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
-# torch's float32 pow is within 1 unit, its reciprocal and the products after it within half of one each.
-ULPS = 3
+# torch's float32 pow is within 1 unit, its reciprocal and the products after it within half of one each. Llama 3's blend
+# subtracts 1 from a ratio that carries those errors.
+ULPS, BLENDED_ULPS = 3, 8
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
           "original_max_position_embeddings": 128}
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 128}
@@ -65,7 +66,7 @@ def test_tables(tmp_path, name, old_keys):
         frequencies, scaling = expected(config, length)
         assert table["attention_scaling"] == pytest.approx(float(scaling), rel=1e-12)
         numpy.testing.assert_array_max_ulp(
-            numpy.array(table["inverse_frequencies"], dtype=numpy.float32), frequencies.numpy(), maxulp=ULPS)
+            numpy.array(table["inverse_frequencies"], dtype=numpy.float32), frequencies.numpy(), maxulp=BLENDED_ULPS if "llama3" in name else ULPS)
 
 
 def test_lengths_matter_where_they_should(tmp_path):

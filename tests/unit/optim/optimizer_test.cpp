@@ -98,6 +98,21 @@ TEST(Optimizer, Adadelta) {
   expect_same(run(options, 20, 1.5), expected);
 }
 
+TEST(Optimizer, KeepsTheMomentumsPrecisionInBfloat16) {
+  // 0.9 rounded to bfloat16 is 0.8984: over 128 whole numbers some products round differently.
+  auto options = OptimizerOptions::defaults(OptimizerType::sgd);
+  options.momentum = 0.9;
+  Optimizer optimizer(options);
+  const auto first = at::arange(128, 256, at::kFloat);
+  std::vector<TrainableParameter> parameters{{"w", at::zeros({128}, at::kBFloat16), first.to(at::kBFloat16)}};
+  optimizer.step(parameters, 1.0);
+  parameters[0].gradient.zero_();
+  optimizer.step(parameters, 1.0);
+  const auto buffer = optimizer.state().tensors[0].second;
+  EXPECT_TRUE(at::equal(buffer, (first * at::scalar_tensor(0.9, at::kFloat)).to(at::kBFloat16)));
+  EXPECT_FALSE(at::equal(buffer, (first * at::scalar_tensor(0.9, at::kBFloat16).to(at::kFloat)).to(at::kBFloat16)));
+}
+
 class EachOptimizer : public testing::TestWithParam<OptimizerType> {
  protected:
   OptimizerOptions options() const {
