@@ -99,7 +99,8 @@ struct Config {
   Truncation truncation = Truncation::truncate;
   bool packing = false;
   bool skip_bad_rows = false;
-  bool reshuffle = true;
+  bool shuffle = true;    ///< false: the order of the files
+  bool reshuffle = true;  ///< a new order every epoch
   DocumentAttention document_attention = DocumentAttention::isolated;
   std::string tokenizer_cache;  ///< folder; "": ~/.cache/lorica
 
