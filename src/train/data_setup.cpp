@@ -50,7 +50,7 @@ data::DataOptions data_options(const config::Config& config) {
   options.truncation = truncations.at(config.truncation);
   options.context_length = config.context_length;
   options.skip_bad_rows = config.skip_bad_rows;
-  if (config.dataset_samples) options.dataset_samples = *config.dataset_samples;
+  if (config.dataset_samples > 0) options.dataset_samples = config.dataset_samples;
   options.seed = static_cast<std::uint64_t>(config.seed);
   options.eval_fraction = config.eval_fraction;
   const auto hub = io::hub_cache_folder();
@@ -66,6 +66,7 @@ data::SamplerOptions sampler_options(const config::Config& config) {
   options.accumulation = config.gradient_accumulation_steps;
   options.packing = config.packing;
   options.context_length = config.context_length;
+  options.shuffle = config.shuffle;
   options.reshuffle = config.reshuffle;
   options.seed = static_cast<std::uint64_t>(config.seed);
   return options;
