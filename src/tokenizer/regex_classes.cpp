@@ -101,6 +101,17 @@ std::optional<Definition> known_set(const std::string& name) {
   return category_set(short_category(name));
 }
 
+/// A script or another property. For a script Oniguruma means Script, where PCRE2 by itself would take
+/// Script_Extensions.
+Definition pcre2_set(const std::string& name, const std::string& where) {
+  const std::string script = "\\p{sc:" + name + "}", property = "\\p{" + name + "}";
+  try {
+    return {code_points_of_pcre2(script, where), script};
+  } catch (const DataError&) {  // no script
+    return {code_points_of_pcre2(property, where), property};
+  }
+}
+
 NamedSet finish(Definition definition, const std::string& where) {
   NamedSet set;
   set.negated = class_items(complement(definition.ranges));
@@ -130,8 +141,7 @@ const NamedSet& named_set(std::string_view name, const std::string& where) {
   }
   std::optional<Definition> definition = known_set(plain_name(name));
   if (!definition) {
-    const std::string base = fmt::format("\\p{{{}}}", name);
-    definition = Definition{code_points_of_pcre2(base, where), base};
+    definition = pcre2_set(std::string(name), where);
   }
   slot = std::make_unique<NamedSet>(finish(std::move(*definition), where));
   return *slot;
