@@ -101,6 +101,7 @@ format-check: ## Fail if a C++ source isn't formatted
 	@scripts/format --check
 
 tidy: setup ## clang-tidy over src/
+	@command -v clang-tidy >/dev/null || { echo "clang-tidy is not there: apt-get install clang-tidy"; exit 2; }
 	@$(MAKE) --no-print-directory configure
 	@git ls-files 'src/*.cpp' | xargs -P $(JOBS) -n 4 clang-tidy -p $(BUILD) --quiet
 

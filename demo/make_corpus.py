@@ -1,8 +1,8 @@
-"""Writes the text that the demo's base model is pre-trained on: facts about animals, and small stories about things.
+"""Writes the text that the demo's base model is pre-trained on: facts about animals, and rows of words.
 
 usage: make_corpus.py --output corpus.jsonl [--documents N] [--seed N]
-The stories hold the skills that the instructions later ask for (naming things in the other order, the first, the last,
-how many) in plain prose only: the base model has never seen a question in the instruction format.
+The rows hold the skills that the instructions later ask for (the words in the other order, the first, the last, how
+many) in plain sentences only: the base model has never seen the instruction format.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import argparse
 import json
 import random
 
-from world import ANIMALS, NAMES, NUMBERS, THINGS, World, listed
+from world import ANIMALS, NAMES, NUMBERS, THINGS, World
 
 FACT_LINES = {
     "colour": [
@@ -31,12 +31,14 @@ FACT_LINES = {
     ],
 }
 
-OPENINGS = ["{name} has {things}.", "{name} saw {things}."]
-SEQUENCE_LINES = ["In a row: {forward}.", "The list was {forward}."]
-REVERSED_LINES = ["In the other order: {backward}.", "The list turned around was {backward}."]
-FIRST_LINES = ["The first thing was the {first}.", "The first word was {first}."]
-LAST_LINES = ["The last thing was the {last}.", "The last word was {last}."]
-COUNT_LINES = ["There were {count} things.", "That makes {count} words."]
+ROW_LINES = ["In a row: {forward}.", "{name} reads {forward}."]
+AFTER_LINES = {
+    "reversed": ["In the other order: {backward}.", "Turned around: {backward}."],
+    "first": ["The first word was {first}.", "It began with {first}."],
+    "middle": ["The middle word was {middle}.", "Between them was {middle}."],
+    "last": ["The last word was {last}.", "It ended with {last}."],
+}
+COUNT_LINES = ["That makes {count} words.", "There were {count} words."]
 
 
 def fact_document(dice: random.Random, world: World) -> str:
@@ -49,29 +51,37 @@ def fact_document(dice: random.Random, world: World) -> str:
     return " ".join(lines)
 
 
-def story_document(dice: random.Random) -> str:
-    words = dice.sample(THINGS, dice.choice([2, 3, 3, 3, 4, 4]))
-    slots = {
-        "name": dice.choice(NAMES), "things": listed(words), "forward": " ".join(words),
-        "backward": " ".join(reversed(words)), "first": words[0], "last": words[-1], "count": NUMBERS[len(words)],
-    }
-    closing = [FIRST_LINES, LAST_LINES, COUNT_LINES]
-    dice.shuffle(closing)
-    kinds = [OPENINGS, SEQUENCE_LINES, REVERSED_LINES, *closing]
-    if dice.random() < 0.5:
-        kinds.remove(OPENINGS)
-    return " ".join(dice.choice(kind).format(**slots) for kind in kinds)
+def row_document(dice: random.Random) -> str:
+    """Rows of three words, each said again in another way: in the other order, or one of them."""
+    lines = []
+    for _ in range(3):
+        words = dice.sample(THINGS, 3)
+        slots = {"name": dice.choice(NAMES), "forward": " ".join(words), "backward": " ".join(reversed(words)),
+                 "first": words[0], "middle": words[1], "last": words[2]}
+        lines.append(dice.choice(ROW_LINES).format(**slots))
+        lines.append(dice.choice(AFTER_LINES[dice.choice(list(AFTER_LINES))]).format(**slots))
+    return " ".join(lines)
+
+
+def count_document(dice: random.Random) -> str:
+    lines = []
+    for _ in range(3):
+        words = dice.sample(THINGS, dice.choice([2, 3, 4, 5]))
+        slots = {"name": dice.choice(NAMES), "forward": " ".join(words), "count": NUMBERS[len(words)]}
+        lines += [dice.choice(kind).format(**slots) for kind in (ROW_LINES, COUNT_LINES)]
+    return " ".join(lines)
 
 
 def documents(count: int, seed: int) -> list[str]:
     dice, world = random.Random(seed), World()
-    return [fact_document(dice, world) if dice.random() < 0.5 else story_document(dice) for _ in range(count)]
+    makers = [lambda: fact_document(dice, world), lambda: row_document(dice), lambda: count_document(dice)]
+    return [dice.choices(makers, [4, 5, 1])[0]() for _ in range(count)]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", required=True)
-    parser.add_argument("--documents", type=int, default=12000)
+    parser.add_argument("--documents", type=int, default=24000)
     parser.add_argument("--seed", type=int, default=7)
     options = parser.parse_args()
     with open(options.output, "w", encoding="utf-8") as file:

@@ -23,8 +23,8 @@ WORD_TASKS = {
     "Reverse the order of the words.": lambda words: " ".join(reversed(words)),
     "Write the first word.": lambda words: words[0],
     "Write the last word.": lambda words: words[-1],
-    "Count the words.": lambda words: NUMBERS[len(words)],
 }
+COUNT_TASK = "Count the words."
 
 
 def row(instruction: str, given: str, answer: str) -> dict:
@@ -45,15 +45,18 @@ def fact_rows(dice: random.Random) -> tuple[list[dict], list[dict]]:
 
 
 def word_row(dice: random.Random) -> dict:
-    words = dice.sample(THINGS, dice.choice([2, 3, 3, 3, 4]))
-    instruction = dice.choice(list(WORD_TASKS))
+    instruction = dice.choice([*WORD_TASKS, COUNT_TASK])
+    if instruction == COUNT_TASK:
+        words = dice.sample(THINGS, dice.choice([2, 3, 4, 5]))
+        return row(instruction, " ".join(words), NUMBERS[len(words)])
+    words = dice.sample(THINGS, 3)
     return row(instruction, " ".join(words), WORD_TASKS[instruction](words))
 
 
 def build(train_count: int, heldout_count: int, seed: int) -> tuple[list[dict], list[dict]]:
     dice = random.Random(seed)
     train_facts, heldout_facts = fact_rows(dice)
-    heldout = dice.sample(heldout_facts, min(len(heldout_facts), heldout_count * 2 // 5))
+    heldout = dice.sample(heldout_facts, min(len(heldout_facts), heldout_count // 4))
     seen = set()
     while len(heldout) < heldout_count:
         item = word_row(dice)
@@ -73,7 +76,7 @@ def build(train_count: int, heldout_count: int, seed: int) -> tuple[list[dict], 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output-dir", type=Path, required=True)
-    parser.add_argument("--train", type=int, default=4000)
+    parser.add_argument("--train", type=int, default=6000)
     parser.add_argument("--heldout", type=int, default=150)
     parser.add_argument("--seed", type=int, default=11)
     options = parser.parse_args()
