@@ -21,19 +21,20 @@ struct LoraState {
   double scaling;
   at::Tensor a, b;       // in the compute dtype
   at::Tensor projected;  // dropout(x) Aᵀ, [T, r]
+  bool has_bias;
 };
 
 /// Forward and backward of the adapted layer in one node. Kept: x as its recipe says, and the r numbers a token of
 /// the projection; the base weight is read again, never copied.
 struct LoraLinear : torch::autograd::Function<LoraLinear> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& a, const at::Tensor& b,
-                            const at::Tensor& bias, const model::Value& value,
+                            const std::optional<at::Tensor>& bias, const model::Value& value,
                             const std::shared_ptr<const quant::StoredWeight>& base, const model::Dropout& dropout,
                             double scaling) {
     const auto dtype = x.scalar_type();
-    LoraState state{base, value.kept(), dropout, scaling, a.to(dtype), b.to(dtype), {}};
+    LoraState state{base, value.kept(), dropout, scaling, a.to(dtype), b.to(dtype), {}, bias.has_value()};
     state.projected = at::mm(dropout.apply(x), state.a.t());
-    auto y = quant::linear(x, *base, bias.defined() ? bias.to(dtype) : bias);
+    auto y = quant::linear(x, *base, bias ? bias->to(dtype) : at::Tensor());
     y.addmm_(state.projected, state.b.t(), 1, scaling);
     model::save_state(ctx, std::move(state));
     return y;
@@ -48,7 +49,7 @@ struct LoraLinear : torch::autograd::Function<LoraLinear> {
       da = at::mm(projected_grad.t(), state.dropout.apply(state.input.get())).to(at::kFloat);
     }
     if (ctx->needs_input_grad(2)) db = at::mm(dy.t(), state.projected).to(at::kFloat).mul_(state.scaling);
-    if (ctx->needs_input_grad(3)) dbias = dy.sum(0);
+    if (state.has_bias && ctx->needs_input_grad(3)) dbias = dy.sum(0);
     if (ctx->needs_input_grad(0)) {
       dx = quant::linear_backward_input(dy, *state.base);
       if (state.dropout.active()) {
@@ -71,9 +72,11 @@ at::Tensor LoraAdapter::forward(const model::Value& x, const std::string& module
                                 const model::Sequences& sequences) const {
   model::Dropout dropout;
   if (dropout_ > 0 && sequences.dropout) dropout = model::Dropout(sequences.dropout, module_key_, dropout_);
-  return LoraLinear::apply(x.tensor, weights.tensor(module + ".lora_A.weight"),
-                           weights.tensor(module + ".lora_B.weight"), weights.tensor_or_none(module + ".bias"), x,
-                           weights.at(module + ".weight").stored, dropout, scaling_);
+  const auto bias = weights.tensor_or_none(module + ".bias");
+  // An undefined tensor is no argument of a custom function; an empty optional is.
+  return LoraLinear::apply(
+      x.tensor, weights.tensor(module + ".lora_A.weight"), weights.tensor(module + ".lora_B.weight"),
+      bias.defined() ? std::optional(bias) : std::nullopt, x, weights.at(module + ".weight").stored, dropout, scaling_);
 }
 
 at::Tensor initial_lora_a(std::int64_t rank, std::int64_t in, std::uint64_t key) {

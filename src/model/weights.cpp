@@ -2,6 +2,8 @@
 
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <optional>
+
 #include "base/error.hpp"
 #include "model/ops/saved_state.hpp"
 
@@ -11,16 +13,25 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
+// LibTorch's custom functions can't take an undefined tensor, but take an empty optional; such an argument has no edge
+// in the graph, so that the bias is edge 2 behind a trained weight and edge 1 otherwise.
+using MaybeTensor = std::optional<at::Tensor>;
+
+MaybeTensor maybe(const at::Tensor& tensor) {
+  return tensor.defined() ? MaybeTensor(tensor) : std::nullopt;
+}
+
 struct BaseLinearState {
   std::shared_ptr<const quant::StoredWeight> weight;
   Kept input;
+  bool trains_weight, has_bias;
 };
 
 struct BaseLinear : torch::autograd::Function<BaseLinear> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& leaf, const at::Tensor& bias,
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const MaybeTensor& leaf, const MaybeTensor& bias,
                             const Value& value, const std::shared_ptr<const quant::StoredWeight>& weight) {
-    save_state(ctx, BaseLinearState{weight, leaf.defined() ? value.kept() : Kept()});
-    return quant::linear(x, *weight, bias.defined() ? bias.to(x.scalar_type()) : bias);
+    save_state(ctx, BaseLinearState{weight, leaf ? value.kept() : Kept(), leaf.has_value(), bias.has_value()});
+    return quant::linear(x, *weight, bias ? bias->to(x.scalar_type()) : at::Tensor());
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
@@ -28,8 +39,10 @@ struct BaseLinear : torch::autograd::Function<BaseLinear> {
     const auto grad = grads[0].contiguous();
     at::Tensor dx, dw, db;
     if (ctx->needs_input_grad(0)) dx = quant::linear_backward_input(grad, *state.weight);
-    if (ctx->needs_input_grad(1)) dw = at::mm(grad.t(), state.input.get()).to(state.weight->format.dtype);
-    if (ctx->needs_input_grad(2)) db = grad.sum(0);
+    if (state.trains_weight && ctx->needs_input_grad(1)) {
+      dw = at::mm(grad.t(), state.input.get()).to(state.weight->format.dtype);
+    }
+    if (state.has_bias && ctx->needs_input_grad(state.trains_weight ? 2 : 1)) db = grad.sum(0);
     return {dx, dw, db, at::Tensor(), at::Tensor()};
   }
 };
@@ -58,7 +71,7 @@ at::Tensor BlockWeights::linear(const std::string& module, const Value& x, const
 }
 
 at::Tensor base_linear(const Value& x, const Weight& weight, const at::Tensor& bias) {
-  return BaseLinear::apply(x.tensor, weight.leaf, bias, x, weight.stored);
+  return BaseLinear::apply(x.tensor, maybe(weight.leaf), maybe(bias), x, weight.stored);
 }
 
 }  // namespace lorica::model

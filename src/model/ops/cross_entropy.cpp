@@ -37,10 +37,10 @@ void over_columns(const at::Tensor& weight, std::int64_t step, at::ScalarType dt
 }
 
 struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& hidden, const at::Tensor& leaf,
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& hidden, const std::optional<at::Tensor>& leaf,
                             const std::shared_ptr<const quant::StoredWeight>& stored, const at::Tensor& labels,
                             std::int64_t budget, bool wants_hidden_grad) {
-    const bool wants_weight_grad = leaf.defined() && leaf.requires_grad();
+    const bool wants_weight_grad = leaf && leaf->requires_grad();
     const auto dtype = hidden.scalar_type();
     const auto weight = stored->quantized() ? quant::dequantize(*stored, dtype) : stored->data;
     const auto cut = cut_for(hidden.size(0), weight.size(0), weight.size(1), weight.scalar_type() != dtype, budget);
@@ -107,7 +107,8 @@ struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
 at::Tensor linear_cross_entropy(const at::Tensor& hidden, const Weight& weight, const at::Tensor& labels,
                                 std::int64_t chunk_bytes) {
   const bool wants_hidden_grad = at::GradMode::is_enabled() && hidden.requires_grad();
-  return LinearCrossEntropy::apply(hidden, weight.leaf, weight.stored, labels, chunk_bytes, wants_hidden_grad);
+  return LinearCrossEntropy::apply(hidden, weight.trained() ? std::optional(weight.leaf) : std::nullopt, weight.stored,
+                                   labels, chunk_bytes, wants_hidden_grad);
 }
 
 }  // namespace lorica::model
