@@ -181,14 +181,14 @@ std::unique_ptr<Model> unigram_of(const SentencePieceModel& model, const std::st
   std::vector<UnigramPiece> pieces;
   for (const auto& piece : model.pieces) pieces.push_back({piece.text, piece.score, in_text(piece.type)});
   const auto unknown = model.unknown_id >= 0 ? std::optional(model.unknown_id) : std::nullopt;
-  return std::make_unique<UnigramModel>(pieces, unknown, model.byte_fallback, where);
+  return std::make_unique<UnigramModel>(pieces, unknown, model.byte_fallback, where, true);
 }
 
 void set_text_rules(const SentencePieceModel& model, const SentencePieceOptions& options, const std::string& where,
                     Pipeline& out) {
   if (!model.character_map.empty()) out.normalizers.add(PrecompiledMap(model.character_map, where));
   if (model.remove_extra_whitespaces) {
-    out.normalizers.add(ReplaceNormalizer{Pattern::regex(R"(\A +| +\z)", where), ""});
+    out.normalizers.add(ReplaceNormalizer{Pattern::regex("\\A +|[ \u2581]+\\z", where), ""});
     out.normalizers.add(ReplaceNormalizer{Pattern::regex(" {2,}", where), " "});
   }
   using Prepend = MetaspaceSplit::Prepend;

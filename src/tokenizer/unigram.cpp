@@ -17,8 +17,8 @@ constexpr double kUnknownPenalty = 10.0;
 }  // namespace
 
 UnigramModel::UnigramModel(const std::vector<UnigramPiece>& pieces, std::optional<std::int64_t> unknown_id,
-                           bool byte_fallback, const std::string& where)
-    : byte_fallback_(byte_fallback), owner_(WordCache::new_owner()) {
+                           bool byte_fallback, const std::string& where, bool single_precision)
+    : byte_fallback_(byte_fallback), single_precision_(single_precision), owner_(WordCache::new_owner()) {
   if (unknown_id && (*unknown_id < 0 || *unknown_id >= static_cast<std::int64_t>(pieces.size()))) {
     raise<DataError>("{}: unk_id is {}, but the vocabulary has {} tokens", where, *unknown_id, pieces.size());
   }
@@ -33,6 +33,7 @@ UnigramModel::UnigramModel(const std::vector<UnigramPiece>& pieces, std::optiona
     lowest = std::min(lowest, score);
   }
   unknown_score_ = lowest - kUnknownPenalty;
+  if (single_precision) unknown_score_ = static_cast<float>(unknown_score_);
   for (std::size_t byte = 0; byte < 256; ++byte) {
     fallback_ids_[byte] = vocabulary_.id(fmt::format("<0x{:02X}>", byte)).value_or(-1);
   }
@@ -44,7 +45,9 @@ void UnigramModel::no_unknown() const {
 
 void UnigramModel::search(std::string_view text, std::vector<Best>& best) const {
   best.assign(text.size() + 1, Best{});
-  const auto offer = [&best](std::size_t from, std::size_t to, double score, TokenId id) {
+  const auto offer = [&](std::size_t from, std::size_t to, double score, TokenId id) {
+    if (single_precision_)
+      score = static_cast<float>(score);  // the sum of two floats is exact enough in double to round right
     Best& target = best[to];
     if (target.from == std::string_view::npos || score > target.score) target = {score, from, id};
   };

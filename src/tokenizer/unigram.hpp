@@ -21,8 +21,10 @@ struct UnigramPiece {
 class UnigramModel : public Model {
  public:
   /// `pieces` in the order of ids. Throws DataError naming `where` for an unknown id out of range.
+  /// `single_precision`: sums in float, as the sentencepiece library does (`tokenizers` has double); it decides between
+  /// near-equal cuts.
   UnigramModel(const std::vector<UnigramPiece>& pieces, std::optional<std::int64_t> unknown_id, bool byte_fallback,
-               const std::string& where);
+               const std::string& where, bool single_precision = false);
 
   void encode(std::string_view piece, std::vector<TokenId>& ids) const override;
   const Vocabulary& vocabulary() const override { return vocabulary_; }
@@ -43,7 +45,7 @@ class UnigramModel : public Model {
   ByteTrie trie_;
   double unknown_score_;
   std::optional<TokenId> unknown_;
-  bool byte_fallback_;
+  bool byte_fallback_, single_precision_;
   std::array<TokenId, 256> fallback_ids_{};
   std::uint32_t owner_;
 };

@@ -5,6 +5,7 @@ Every tokenizer here encodes the same 20,000 texts (tokenizer_texts.py). The pro
 import io
 import json
 import os
+import re
 import struct
 import subprocess
 from pathlib import Path
@@ -342,19 +343,14 @@ def test_tokenizer_model_as_transformers_converts_it(name, corpus, texts, tmp_pa
          "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}))
     tokenizer = LlamaTokenizer.from_pretrained(tmp_path)
     strings = [t.decode("utf-8", errors="replace") for t in texts]
-    # Where a text begins with a space, transformers 5 leaves out the dummy prefix; sentencepiece (and we, and transformers' own slow
-    # tokenizer before) put it in front of that space too.
-    keep = [i for i, s in enumerate(strings) if s and not s.startswith((" ", "▁"))]
+    # Two things of transformers 5 are not sentencepiece's (nor those of transformers 4), and there we go with sentencepiece, as the test
+    # above shows: it leaves out the dummy prefix before a space, and ranks merges by id where runs of spaces need the score
+    # ("    return" is ▁▁▁ ▁return, not ▁▁▁▁ return).
+    keep = [i for i, s in enumerate(strings) if s and not s.startswith((" ", "▁")) and not re.search("[ ▁]{2}", s)]
+    assert len(keep) > len(texts) // 2
     expected = [tokenizer(strings[i])["input_ids"] for i in keep]
-    got = our_ids(tmp_path, [texts[i] for i in keep])
-    processor = sentencepiece.SentencePieceProcessor(model_proto=data)
-    wrong = [i for i, (a, b) in enumerate(zip(got, expected)) if a != b]
-    # Two cuts of one piece have one rank for sentencepiece and two for transformers: where they part, sentencepiece is right.
-    theirs = [i for i in wrong if b"<" not in texts[keep[i]] and b"[" not in texts[keep[i]]
-              and got[i] == [1] + processor.encode(strings[keep[i]])]
-    assert len(theirs) <= len(keep) // 100
-    rest = [i for i in range(len(keep)) if i not in set(theirs)]
-    assert_equal([got[i] for i in rest], [expected[i] for i in rest], [texts[keep[i]] for i in rest], "ids")
+    kept = [texts[i] for i in keep]
+    assert_equal(our_ids(tmp_path, kept), expected, kept, "ids")
 
 
 @pytest.mark.parametrize("name", sorted(p.name for p in mistral_data().glob("tekken_*.json")))
