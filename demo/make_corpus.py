@@ -1,8 +1,8 @@
-"""Writes the text that the demo's base model is pre-trained on: facts about animals, and rows of words.
+"""Writes the text that the demo's base model is pre-trained on: facts about animals, and small stories.
 
 usage: make_corpus.py --output corpus.jsonl [--documents N] [--seed N]
-The rows hold the skills that the instructions later ask for (the words in the other order, the first, the last, how
-many) in plain sentences only: the base model has never seen the instruction format.
+What the instructions later ask for is in it as plain sentences: facts, who has what in a story, how many words there are.
+The instruction format, and that an answer is short and then ends, is new to the base model.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import argparse
 import json
 import random
 
-from world import ANIMALS, NAMES, NUMBERS, THINGS, World
+from world import ANIMALS, HOMES, NAMES, NUMBERS, THINGS, World
 
 FACT_LINES = {
     "colour": [
@@ -31,14 +31,12 @@ FACT_LINES = {
     ],
 }
 
-ROW_LINES = ["In a row: {forward}.", "{name} reads {forward}."]
-AFTER_LINES = {
-    "reversed": ["In the other order: {backward}.", "Turned around: {backward}."],
-    "first": ["The first word was {first}.", "It began with {first}."],
-    "middle": ["The middle word was {middle}.", "Between them was {middle}."],
-    "last": ["The last word was {last}.", "It ended with {last}."],
+# Who has what, and who is where: the answer stands in the text itself.
+STORY_LINES = {
+    "thing": ("{name} has the {value}.", "What does {name} have? {name} has the {value}."),
+    "place": ("{name} is in the {value}.", "Where is {name}? {name} is in the {value}."),
 }
-COUNT_LINES = ["That makes {count} words.", "There were {count} words."]
+COUNT_LINES = ["{name} reads {words}. That makes {count} words.", "In a row: {words}. There are {count} words."]
 
 
 def fact_document(dice: random.Random, world: World) -> str:
@@ -51,30 +49,28 @@ def fact_document(dice: random.Random, world: World) -> str:
     return " ".join(lines)
 
 
-def row_document(dice: random.Random) -> str:
-    """Rows of three words, each said again in another way: in the other order, or one of them."""
-    lines = []
-    for _ in range(3):
-        words = dice.sample(THINGS, 3)
-        slots = {"name": dice.choice(NAMES), "forward": " ".join(words), "backward": " ".join(reversed(words)),
-                 "first": words[0], "middle": words[1], "last": words[2]}
-        lines.append(dice.choice(ROW_LINES).format(**slots))
-        lines.append(dice.choice(AFTER_LINES[dice.choice(list(AFTER_LINES))]).format(**slots))
-    return " ".join(lines)
+def story_document(dice: random.Random) -> str:
+    """Three people and what they have, or where they are; then a question about each of them."""
+    kind = dice.choice(list(STORY_LINES))
+    told, asked = STORY_LINES[kind]
+    people = dict(zip(dice.sample(NAMES, 3), dice.sample(THINGS if kind == "thing" else HOMES, 3)))
+    lines = [told.format(name=name, value=value) for name, value in people.items()]
+    again = list(people.items())
+    dice.shuffle(again)
+    return " ".join(lines + [asked.format(name=name, value=value) for name, value in again])
 
 
 def count_document(dice: random.Random) -> str:
     lines = []
     for _ in range(3):
         words = dice.sample(THINGS, dice.choice([2, 3, 4, 5]))
-        slots = {"name": dice.choice(NAMES), "forward": " ".join(words), "count": NUMBERS[len(words)]}
-        lines += [dice.choice(kind).format(**slots) for kind in (ROW_LINES, COUNT_LINES)]
+        lines.append(dice.choice(COUNT_LINES).format(name=dice.choice(NAMES), words=" ".join(words), count=NUMBERS[len(words)]))
     return " ".join(lines)
 
 
 def documents(count: int, seed: int) -> list[str]:
     dice, world = random.Random(seed), World()
-    makers = [lambda: fact_document(dice, world), lambda: row_document(dice), lambda: count_document(dice)]
+    makers = [lambda: fact_document(dice, world), lambda: story_document(dice), lambda: count_document(dice)]
     return [dice.choices(makers, [4, 5, 1])[0]() for _ in range(count)]
 
 

@@ -12,19 +12,16 @@ import json
 import random
 from pathlib import Path
 
-from world import ANIMALS, NUMBERS, THINGS, World
+from world import ANIMALS, HOMES, NAMES, NUMBERS, THINGS, World
 
 FACT_QUESTIONS = {
     "colour": ["What colour is the {animal}?", "Name the colour of the {animal}."],
     "home": ["Where does the {animal} live?", "Name the home of the {animal}."],
     "food": ["What does the {animal} eat?", "Name the food of the {animal}."],
 }
-WORD_TASKS = {
-    "Reverse the order of the words.": lambda words: " ".join(reversed(words)),
-    "Write the first word.": lambda words: words[0],
-    "Write the last word.": lambda words: words[-1],
-}
 COUNT_TASK = "Count the words."
+STORY_QUESTIONS = {"thing": ("{name} has the {value}.", "What does {name} have?"),
+                   "place": ("{name} is in the {value}.", "Where is {name}?")}
 
 
 def row(instruction: str, given: str, answer: str) -> dict:
@@ -44,13 +41,17 @@ def fact_rows(dice: random.Random) -> tuple[list[dict], list[dict]]:
     return train, heldout
 
 
-def word_row(dice: random.Random) -> dict:
-    instruction = dice.choice([*WORD_TASKS, COUNT_TASK])
-    if instruction == COUNT_TASK:
+def reading_row(dice: random.Random) -> dict:
+    """A question about the given text: who has what, who is where, how many words there are."""
+    if dice.random() < 0.25:
         words = dice.sample(THINGS, dice.choice([2, 3, 4, 5]))
-        return row(instruction, " ".join(words), NUMBERS[len(words)])
-    words = dice.sample(THINGS, 3)
-    return row(instruction, " ".join(words), WORD_TASKS[instruction](words))
+        return row(COUNT_TASK, " ".join(words), NUMBERS[len(words)])
+    kind = dice.choice(list(STORY_QUESTIONS))
+    told, question = STORY_QUESTIONS[kind]
+    people = dict(zip(dice.sample(NAMES, 3), dice.sample(THINGS if kind == "thing" else HOMES, 3)))
+    text = " ".join(told.format(name=name, value=value) for name, value in people.items())
+    name = dice.choice(list(people))
+    return row(question.format(name=name), text, people[name])
 
 
 def build(train_count: int, heldout_count: int, seed: int) -> tuple[list[dict], list[dict]]:
@@ -59,14 +60,14 @@ def build(train_count: int, heldout_count: int, seed: int) -> tuple[list[dict], 
     heldout = dice.sample(heldout_facts, min(len(heldout_facts), heldout_count // 4))
     seen = set()
     while len(heldout) < heldout_count:
-        item = word_row(dice)
-        # The words themselves are held out, not only this task on them.
+        item = reading_row(dice)
+        # The text itself is held out, not only this question about it.
         if item["input"] not in seen:
             seen.add(item["input"])
             heldout.append(item)
     train = []
     while len(train) < train_count:
-        item = dice.choice(train_facts) if dice.random() < 0.4 else word_row(dice)
+        item = dice.choice(train_facts) if dice.random() < 0.4 else reading_row(dice)
         if not item["input"] or item["input"] not in seen:
             train.append(item)
     dice.shuffle(heldout)

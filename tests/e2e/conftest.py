@@ -39,8 +39,8 @@ class Lorica:
 
     def start(self, *arguments, **options) -> subprocess.Popen:
         command = [str(self.binary), *map(str, arguments)]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.environment,
-                                **options)
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
+                                env=self.environment, **options)
 
     def __call__(self, *arguments, **options) -> Result:
         process = self.start(*arguments, **options)
@@ -98,10 +98,16 @@ def output(tmp_path) -> Path:
 
 @pytest.fixture
 def training(model, rows, output) -> list:
-    """Arguments of a short run; a test appends what it changes (the last one counts)."""
+    """Arguments of a short run; a test appends what it changes (the last one counts; see `instead`)."""
     return ["train", "--model_name", model, "--dataset", rows, "--output_dir", output, "--train_type", "lora", "--max_steps",
             "6", "--batch_size", "4", "--lora_rank", "4", "--lr", "1e-3", "--precision", "fp32", "--context_length", "64",
             "--log_to", "stdout"]
+
+
+def instead(arguments: list, option: str, value) -> list:
+    """The same arguments with another value of an option (of --dataset, a second one would be added to the first)."""
+    at = arguments.index(option) + 1
+    return [*arguments[:at], value, *arguments[at + 1 :]]
 
 
 def metrics(folder: Path) -> list[dict]:

@@ -1,9 +1,10 @@
 """Broken data sets: the message names the file and the line, and no run folder appears."""
 
 import json
+import re
 
 import pytest
-from conftest import refused
+from conftest import instead, refused
 
 
 def rewrite(rows, number, line):
@@ -14,14 +15,14 @@ def rewrite(rows, number, line):
 
 
 def test_missing_file(lorica, training, tmp_path, output):
-    refused(lorica(*training, "--dataset", tmp_path / "nothing.jsonl"), "nothing.jsonl", output=output)
+    refused(lorica(*instead(training, "--dataset", tmp_path / "nothing.jsonl")), "nothing.jsonl", output=output)
 
 
 @pytest.mark.parametrize("content", ["", "\n\n", "[]"])
 def test_empty_data_set(lorica, training, tmp_path, content, output):
     path = tmp_path / ("empty.json" if content == "[]" else "empty.jsonl")
     path.write_text(content)
-    refused(lorica(*training, "--dataset", path), path.name, output=output)
+    refused(lorica(*instead(training, "--dataset", path)), path.name, output=output)
 
 
 def test_malformed_line_is_named(lorica, training, rows, output):
@@ -70,10 +71,10 @@ def test_truncation_is_counted(lorica, training, rows):
     """Table B row 8."""
     rewrite(rows, 30, json.dumps({"instruction": "w", "input": "", "output": "word " * 200}))
     result = lorica.ok(*training)
-    assert "1" in next(line for line in result.text.splitlines() if "truncat" in line.lower() or "cut" in line.lower())
+    assert re.search(r"\b1\b.*\b(truncated|cut)\b|\b(truncated|cut)\b.*\b1\b", result.err), result.err
 
 
 def test_kind_of_file_that_is_not_known(lorica, training, tmp_path, output):
     path = tmp_path / "rows.xlsx"
     path.write_bytes(b"PK")
-    refused(lorica(*training, "--dataset", path), "rows.xlsx", "jsonl", output=output)
+    refused(lorica(*instead(training, "--dataset", path)), "rows.xlsx", "jsonl", output=output)

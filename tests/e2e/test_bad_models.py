@@ -105,7 +105,7 @@ def test_weights_that_are_not_finite(lorica, training, weights, value, train_typ
 
 
 def test_missing_tensor(lorica, training, weights, output):
-    del weights.header[Q_PROJ]
+    weights.header[Q_PROJ.replace("q_proj", "query")] = weights.header.pop(Q_PROJ)
     weights.write()
     refused(lorica(*training), Q_PROJ, output=output)
 

@@ -105,12 +105,14 @@ def test_not_enough_memory_says_what_would_fit(lorica, training, model, output):
 
 def test_loss_that_turns_nan_stops_the_run(lorica, training, output):
     """Table B row 20: step and batch are named, and the last good checkpoint stays."""
-    result = lorica(*training, "--max_steps", "50", "--num_epochs", "10", "--lr", "1e25", "--optimizer", "sgd",
-                    "--save_steps", "1")
+    result = lorica(*training, "--train_type", "full", "--max_steps", "50", "--num_epochs", "10", "--lr", "100",
+                    "--optimizer", "sgd", "--save_steps", "1")
     assert result.code in (1, 2), result.text
     message = result.err.lower()
     assert "step" in message and ("nan" in message or "finite" in message), result.err
     assert "terminate called" not in result.err
     assert not (output / "final").exists()
+    assert metrics(output), "it stopped before the first step: this test must see a run that goes wrong later"
+    assert list(output.glob("checkpoint-*"))
     for record in metrics(output):
         assert record["loss"] == record["loss"], "a NaN loss was recorded as a step"

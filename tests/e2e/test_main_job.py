@@ -37,9 +37,9 @@ def test_a_run_leaves_what_the_readme_promises(lorica, training, output, train_t
 
 
 def test_training_learns(lorica, training, output):
-    lorica.ok(*training, "--max_steps", "120", "--num_epochs", "100", "--lr", "1e-2")
+    lorica.ok(*training, "--train_type", "full", "--max_steps", "120", "--num_epochs", "100", "--lr", "3e-3")
     losses = [record["loss"] for record in metrics(output)]
-    assert sum(losses[-5:]) / 5 < 0.7 * losses[0]
+    assert sum(losses[-5:]) / 5 < 0.3 * losses[0]
 
 
 def test_the_saved_config_repeats_the_run(lorica, training, output, tmp_path):
