@@ -1,4 +1,5 @@
-// A 128-bit content hash (two independent 64-bit lanes) for cache keys: fast, stable across machines, not cryptographic.
+// A 128-bit content hash (two independent 64-bit lanes) for cache keys: fast, stable across machines, not
+// cryptographic.
 #pragma once
 
 #include <cstdint>

@@ -83,7 +83,9 @@ MemoryFigures machine_memory() {
   return figures;
 }
 
-std::uint64_t resident_bytes() { return proc_kilobytes("/proc/self/status", "VmRSS:"); }
+std::uint64_t resident_bytes() {
+  return proc_kilobytes("/proc/self/status", "VmRSS:");
+}
 
 std::uint64_t peak_resident_bytes() {
   if (const auto peak = proc_kilobytes("/proc/self/status", "VmHWM:")) return peak;

@@ -106,7 +106,9 @@ Pool& pool() {
 
 }  // namespace
 
-void set_thread_count(int threads) { requested_threads = std::max(1, threads); }
+void set_thread_count(int threads) {
+  requested_threads = std::max(1, threads);
+}
 
 int thread_count() {
   if (requested_threads == 0) requested_threads = available_cores();

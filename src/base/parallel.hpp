@@ -10,8 +10,8 @@ namespace lorica {
 void set_thread_count(int threads);
 int thread_count();
 
-/// Calls body(begin, end) on disjoint ranges that cover [0, count), each at least `grain` long (but for the last), on the
-/// caller's thread and the workers. Returns when all are done; rethrows the first exception. How the range is cut
+/// Calls body(begin, end) on disjoint ranges that cover [0, count), each at least `grain` long (but for the last), on
+/// the caller's thread and the workers. Returns when all are done; rethrows the first exception. How the range is cut
 /// depends on count, grain and thread_count() alone, so that results do not vary from run to run. A call from inside
 /// a body runs on the calling thread.
 void parallel_for(std::int64_t count, std::int64_t grain,

@@ -26,7 +26,9 @@ constexpr std::uint64_t random_key(std::initializer_list<std::uint64_t> parts) {
 }
 
 /// The `counter`-th number of the stream `key`.
-constexpr std::uint64_t random_bits(std::uint64_t key, std::uint64_t counter) { return mix64(key ^ mix64(counter)); }
+constexpr std::uint64_t random_bits(std::uint64_t key, std::uint64_t counter) {
+  return mix64(key ^ mix64(counter));
+}
 
 /// Uniform in [0, 1), 53 bits.
 constexpr double random_uniform(std::uint64_t key, std::uint64_t counter) {

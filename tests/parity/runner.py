@@ -1,0 +1,36 @@
+"""Runs build/lorica for the parity tests."""
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from models import build_folder
+
+
+def lorica(*arguments, environment=None) -> str:
+    """Runs the binary; fails with its output unless it exits with 0."""
+    command = [str(build_folder() / "lorica"), *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, env={**os.environ, "HF_HUB_OFFLINE": "1", **(environment or {})})
+    assert result.returncode == 0, f"{' '.join(command)}\nexit code {result.returncode}\n{result.stdout}{result.stderr}"
+    return result.stdout + result.stderr
+
+
+def lorica_logits(work: Path, model, ids: torch.Tensor, *arguments) -> torch.Tensor:
+    """Logits [batch, sequence, vocabulary] of `lorica forward`."""
+    work = Path(work)
+    save_file({"input_ids": ids}, work / "ids.safetensors")
+    lorica("forward", "--model", model, "--input", work / "ids.safetensors", "--output", work / "logits.safetensors",
+           "--backend", "cpu", *arguments)
+    return load_file(work / "logits.safetensors")["logits"]
+
+
+def train_metrics(folder) -> list[dict]:
+    lines = (Path(folder) / "metrics.jsonl").read_text().splitlines()
+    return [row for row in map(json.loads, lines) if row["kind"] == "train"]
+
+
+def largest(a: torch.Tensor, b: torch.Tensor) -> float:
+    return (a.double() - b.double()).abs().max().item()
