@@ -4,6 +4,7 @@
 
 #include "kernels/blockwise_4bit.hpp"
 #include "kernels/blockwise_8bit.hpp"
+#include "kernels/elementwise.hpp"
 #include "kernels/finite.hpp"
 #include "kernels/float_type.hpp"
 #include "kernels/mode.hpp"

@@ -1,6 +1,7 @@
 // On other architectures CMake compiles this file instead of the AVX versions. The CPU reports no AVX there, so
 // these are never called; they are the reference.
 #include "kernels/blockwise_4bit_impl.hpp"
+#include "kernels/elementwise_rows.hpp"
 
 namespace lorica::kernels {
 namespace {
@@ -19,5 +20,8 @@ void dequantize(Code4 code, const std::uint8_t* packed, const float* absmax, std
 
 const Blockwise4bit kBlockwise4bitAvx2{quantize, dequantize};
 const Blockwise4bit kBlockwise4bitAvx512{quantize, dequantize};
+
+const Elementwise kElementwiseAvx2 = elementwise_over<ScalarLanes>();
+const Elementwise kElementwiseAvx512 = elementwise_over<ScalarLanes>();
 
 }  // namespace lorica::kernels

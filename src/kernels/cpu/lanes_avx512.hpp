@@ -1,0 +1,53 @@
+// Sixteen floats at a time. Only for files compiled for AVX-512 (F, BW, DQ, VL).
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+#include <initializer_list>
+
+#include "kernels/cpu/lanes_exponential.hpp"
+
+namespace lorica::kernels {
+namespace {
+
+struct Avx512Lanes {
+  using Float = __m512;
+  static constexpr std::int64_t kWidth = 16;
+  static Float load(const float* p) { return _mm512_loadu_ps(p); }
+  static Float load(const std::uint16_t* p) {
+    const __m256i raw = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(raw), 16));
+  }
+  static void store(float* p, Float x) { _mm512_storeu_ps(p, x); }
+  static void store(std::uint16_t* p, Float x) {
+    const __m512i bits = _mm512_srli_epi32(_mm512_castps_si512(round_bf16(x)), 16);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(bits));
+  }
+  static Float round_bf16(Float x) {
+    const __m512i bits = _mm512_castps_si512(x);
+    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    const __m512i sum = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF)));
+    const __m512i rounded = _mm512_and_si512(sum, _mm512_set1_epi32(static_cast<int>(0xFFFF0000u)));
+    const __mmask16 is_nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+    return _mm512_castsi512_ps(_mm512_mask_set1_epi32(rounded, is_nan, 0x7FC00000));
+  }
+  static Float set(float x) { return _mm512_set1_ps(x); }
+  static Float add(Float a, Float b) { return _mm512_add_ps(a, b); }
+  static Float subtract(Float a, Float b) { return _mm512_sub_ps(a, b); }
+  static Float multiply(Float a, Float b) { return _mm512_mul_ps(a, b); }
+  static Float divide(Float a, Float b) { return _mm512_div_ps(a, b); }
+  static Float multiply_add(Float a, Float b, Float c) { return _mm512_fmadd_ps(a, b, c); }
+  static Float multiply_subtract(Float a, Float b, Float c) { return _mm512_fmsub_ps(a, b, c); }
+  static Float exponential(Float x) { return lanes_exponential<Avx512Lanes>(x); }
+  static float sum(Float x) { return _mm512_reduce_add_ps(x); }
+  /// The operands' order matters: min and max return the second if either is NaN, so a NaN stays.
+  static Float clamp(Float x, float low, float high) {
+    return _mm512_max_ps(_mm512_set1_ps(low), _mm512_min_ps(_mm512_set1_ps(high), x));
+  }
+  static Float nearest(Float x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+  static Float scale_by_power_of_two(Float x, Float n) { return _mm512_scalef_ps(x, n); }
+};
+
+}  // namespace
+}  // namespace lorica::kernels

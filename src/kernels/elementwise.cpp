@@ -1,0 +1,119 @@
+// Dispatch by instruction set, and threads, for the element-wise kernels.
+#include "kernels/elementwise.hpp"
+
+#include <algorithm>
+#include <vector>
+
+#include "base/error.hpp"
+#include "base/parallel.hpp"
+#include "kernels/elementwise_impl.hpp"
+#include "kernels/mode.hpp"
+
+namespace lorica::kernels {
+namespace {
+
+// Values a chunk of work should have at least: some ten microseconds of it, far above the cost of handing it out.
+constexpr std::int64_t kGrainValues = 1 << 14;
+// dweight is summed in up to this many groups of rows, whatever the number of threads, then over the groups.
+constexpr std::int64_t kWeightGroups = 32;
+
+const Elementwise& implementation() {
+  switch (instruction_set()) {
+    case InstructionSet::avx512:
+      return kElementwiseAvx512;
+    case InstructionSet::avx2:
+      return kElementwiseAvx2;
+    case InstructionSet::reference:
+      break;
+  }
+  return kElementwiseReference;
+}
+
+void check(FloatType type, std::int64_t rows, std::int64_t features) {
+  ensure(type != FloatType::f16, "the element-wise kernels know float32 and bfloat16, not float16");
+  ensure(rows >= 0 && features > 0, "an element-wise kernel was given {} rows of {} values", rows, features);
+}
+
+/// Calls body(first row, rows) for ranges of rows on all threads.
+template <class Body>
+void for_rows(std::int64_t rows, std::int64_t features, const Body& body) {
+  parallel_for(rows, std::max<std::int64_t>(1, kGrainValues / features),
+               [&](std::int64_t begin, std::int64_t end) { body(begin, end - begin); });
+}
+
+}  // namespace
+
+void rms_norm(const void* x, const float* weight, FloatType type, std::int64_t rows, std::int64_t features, float eps,
+              void* y) {
+  check(type, rows, features);
+  const auto& kernel = implementation();
+  for_rows(rows, features, [&](std::int64_t row, std::int64_t count) {
+    const std::int64_t at = row * features;
+    kernel.rms_norm(element_at(x, type, at), weight, type, count, features, eps, element_at(y, type, at));
+  });
+}
+
+void rms_norm_backward(const void* x, const float* weight, const void* dy, FloatType type, std::int64_t rows,
+                       std::int64_t features, float eps, void* dx, float* dweight) {
+  check(type, rows, features);
+  const auto& kernel = implementation();
+  const std::int64_t group =
+      std::max((rows + kWeightGroups - 1) / kWeightGroups, std::max<std::int64_t>(1, kGrainValues / features));
+  const std::int64_t groups = (rows + group - 1) / group;
+  std::vector<float> sums(dweight ? static_cast<std::size_t>(groups * features) : 0);
+  parallel_for(groups, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t g = begin; g < end; ++g) {
+      const std::int64_t row = g * group, count = std::min(group, rows - row), at = row * features;
+      kernel.rms_norm_backward(element_at(x, type, at), weight, element_at(dy, type, at), type, count, features, eps,
+                               dx ? element_at(dx, type, at) : nullptr, dweight ? sums.data() + g * features : nullptr);
+    }
+  });
+  if (!dweight) return;
+  std::fill(dweight, dweight + features, 0.0f);
+  for (std::size_t i = 0; i < sums.size(); ++i) dweight[i % static_cast<std::size_t>(features)] += sums[i];
+}
+
+void swiglu(const void* gate, const void* up, std::int64_t stride, FloatType type, std::int64_t rows,
+            std::int64_t features, void* y) {
+  check(type, rows, features);
+  ensure(stride >= features, "SwiGLU's rows of {} values are {} apart", features, stride);
+  const auto& kernel = implementation();
+  for_rows(rows, features, [&](std::int64_t row, std::int64_t count) {
+    const std::int64_t at = row * stride;
+    kernel.swiglu(element_at(gate, type, at), element_at(up, type, at), stride, type, count, features,
+                  element_at(y, type, row * features));
+  });
+}
+
+void swiglu_backward(const void* gate, const void* up, std::int64_t stride, const void* dy, FloatType type,
+                     std::int64_t rows, std::int64_t features, void* dgate, void* dup) {
+  check(type, rows, features);
+  ensure(stride >= features, "SwiGLU's rows of {} values are {} apart", features, stride);
+  const auto& kernel = implementation();
+  for_rows(rows, features, [&](std::int64_t row, std::int64_t count) {
+    const std::int64_t at = row * stride;
+    kernel.swiglu_backward(element_at(gate, type, at), element_at(up, type, at), stride,
+                           element_at(dy, type, row * features), type, count, features, element_at(dgate, type, at),
+                           element_at(dup, type, at));
+  });
+}
+
+void rotary(const void* x, const float* cosine, const float* sine, FloatType type, const RotaryShape& shape,
+            bool inverse, void* y) {
+  const std::int64_t features = shape.heads * shape.head_size;
+  check(type, shape.tokens, features);
+  ensure(shape.rotary_size >= 0 && shape.rotary_size % 2 == 0 && shape.rotary_size <= shape.head_size,
+         "rotary embedding of {} elements in heads of {}", shape.rotary_size, shape.head_size);
+  ensure(shape.stride >= features, "rotary embedding of tokens of {} values that are {} apart", features, shape.stride);
+  const auto& kernel = implementation();
+  const std::int64_t half = shape.rotary_size / 2;
+  for_rows(shape.tokens, features, [&](std::int64_t token, std::int64_t count) {
+    RotaryShape part = shape;
+    part.tokens = count;
+    const std::int64_t at = token * shape.stride;
+    kernel.rotary(element_at(x, type, at), cosine + token * half, sine + token * half, type, part, inverse,
+                  element_at(y, type, at));
+  });
+}
+
+}  // namespace lorica::kernels

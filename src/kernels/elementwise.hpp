@@ -1,0 +1,51 @@
+// The cheap operations between matrix products: RMS normalization, SwiGLU and rotary embedding, forward and backward.
+//
+// Elements are float32 or bfloat16 (Error for float16); all arithmetic is float32, rounded once when it is stored.
+// Rows are dealt out to all threads; results do not depend on their number. `x`, `y` and the gradients of one call
+// have the same type. An output may be the same array as an input of the same layout, but must not overlap it
+// otherwise.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/float_type.hpp"
+
+namespace lorica::kernels {
+
+/// Root-mean-square normalization (Zhang, Sennrich 2019, https://arxiv.org/abs/1910.07467):
+///   y = round(x · r) · w,   r = (mean(x²) + eps)^(−1/2) of each row; the inner rounding is to `type`, as Hugging
+/// Face's Llama has it. x, y [rows, features] contiguous; weight float32 [features].
+void rms_norm(const void* x, const float* weight, FloatType type, std::int64_t rows, std::int64_t features, float eps,
+              void* y);
+
+/// Its gradient: with n = x·r and g = dy·w,  dx = r · (g − n · mean(g·n)),  dw = Σ_rows dy·n (overwritten, not added).
+/// dx [rows, features] of `type` or null; dweight float32 [features] or null: what is null is not computed.
+void rms_norm_backward(const void* x, const float* weight, const void* dy, FloatType type, std::int64_t rows,
+                       std::int64_t features, float eps, void* dx, float* dweight);
+
+/// SwiGLU (Shazeer 2020, https://arxiv.org/abs/2002.05202): y = gate · sigmoid(gate) · up.
+/// gate and up are [rows, features] with `stride` elements from row to row, so that both may be halves of one fused
+/// product [rows, 2·features]; y [rows, features] contiguous.
+void swiglu(const void* gate, const void* up, std::int64_t stride, FloatType type, std::int64_t rows,
+            std::int64_t features, void* y);
+
+/// Its gradient, with s = sigmoid(gate): dup = dy · gate · s,  dgate = dy · up · s · (1 + gate · (1 − s)).
+/// dy contiguous; dgate and dup have `stride` too.
+void swiglu_backward(const void* gate, const void* up, std::int64_t stride, const void* dy, FloatType type,
+                     std::int64_t rows, std::int64_t features, void* dgate, void* dup);
+
+/// What rotary embedding works on.
+struct RotaryShape {
+  std::int64_t tokens = 0, heads = 0;
+  std::int64_t head_size = 0;    ///< elements of a head; heads of a token are contiguous
+  std::int64_t rotary_size = 0;  ///< even, ≤ head_size: the leading elements of a head that turn; the rest is copied
+  std::int64_t stride = 0;       ///< elements from token to token, ≥ heads · head_size; of x and of y
+};
+
+/// Rotary position embedding (Su et al. 2021, https://arxiv.org/abs/2104.09864) in Hugging Face's half-split layout:
+/// with h = rotary_size / 2, the pair (x[i], x[i+h]) becomes (x[i]·c − x[i+h]·s, x[i+h]·c + x[i]·s), i < h.
+/// cosine, sine float32 [tokens, h]. `inverse` turns the other way, which is also the gradient.
+void rotary(const void* x, const float* cosine, const float* sine, FloatType type, const RotaryShape& shape,
+            bool inverse, void* y);
+
+}  // namespace lorica::kernels

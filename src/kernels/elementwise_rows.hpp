@@ -1,0 +1,186 @@
+// The element-wise kernels, written once over "lanes" (one float, or a vector of 8 or 16). Internal to kernels/: each
+// instruction set's file includes it and instantiates it with its own lanes. Formulas: kernels/elementwise.hpp.
+#pragma once
+
+#include <cstring>
+
+#include "kernels/elementwise_impl.hpp"
+#include "kernels/lanes_scalar.hpp"
+
+namespace lorica::kernels {
+namespace {
+
+/// Calls body.operator()<Lanes>(i) for i = 0, width, 2·width … and then for the elements that are left, one by one.
+template <class L, class Body>
+[[gnu::always_inline]] inline void for_lanes(std::int64_t count, const Body& body) {
+  std::int64_t i = 0;
+  for (; i + L::kWidth <= count; i += L::kWidth) body.template operator()<L>(i);
+  if constexpr (L::kWidth > 1) {
+    for (; i < count; ++i) body.template operator()<ScalarLanes>(i);
+  }
+}
+
+/// Σ term(i) over [0, count): lanes are summed side by side, then together, then the tail.
+template <class L, class Term>
+[[gnu::always_inline]] inline float sum_lanes(std::int64_t count, const Term& term) {
+  auto even = L::set(0), odd = L::set(0);
+  std::int64_t i = 0;
+  for (; i + 2 * L::kWidth <= count; i += 2 * L::kWidth) {
+    even = L::add(even, term.template operator()<L>(i));
+    odd = L::add(odd, term.template operator()<L>(i + L::kWidth));
+  }
+  float total = L::sum(L::add(even, odd));
+  for (; i < count; ++i) total += term.template operator()<ScalarLanes>(i);
+  return total;
+}
+
+template <class T, class L>
+[[gnu::always_inline]] inline typename L::Float rounded(typename L::Float x) {
+  if constexpr (sizeof(T) == 2) return L::round_bf16(x);
+  return x;
+}
+
+template <class L, class T>
+float inverse_rms(const T* x, std::int64_t features, float eps) {
+  const float squares = sum_lanes<L>(features, [&]<class V>(std::int64_t i) {
+    const auto value = V::load(x + i);
+    return V::multiply(value, value);
+  });
+  return 1.0f / std::sqrt(squares / static_cast<float>(features) + eps);
+}
+
+template <class L, class T>
+void rms_norm_rows(const T* x, const float* weight, std::int64_t rows, std::int64_t features, float eps, T* y) {
+  for (std::int64_t row = 0; row < rows; ++row, x += features, y += features) {
+    const float r = inverse_rms<L>(x, features, eps);
+    for_lanes<L>(features, [&]<class V>(std::int64_t i) {
+      const auto n = rounded<T, V>(V::multiply(V::load(x + i), V::set(r)));
+      V::store(y + i, V::multiply(n, V::load(weight + i)));
+    });
+  }
+}
+
+template <class L, class T>
+void rms_norm_backward_rows(const T* x, const float* weight, const T* dy, std::int64_t rows, std::int64_t features,
+                            float eps, T* dx, float* dweight) {
+  for (std::int64_t row = 0; row < rows; ++row, x += features, dy += features) {
+    const float r = inverse_rms<L>(x, features, eps);
+    if (dweight) {
+      for_lanes<L>(features, [&]<class V>(std::int64_t i) {
+        const auto n = V::multiply(V::load(x + i), V::set(r));
+        V::store(dweight + i, V::multiply_add(V::load(dy + i), n, V::load(dweight + i)));
+      });
+    }
+    if (!dx) continue;
+    const float projection = sum_lanes<L>(features, [&]<class V>(std::int64_t i) {
+      return V::multiply(V::multiply(V::load(dy + i), V::load(weight + i)), V::load(x + i));
+    });
+    const float mean = projection * r / static_cast<float>(features);
+    for_lanes<L>(features, [&]<class V>(std::int64_t i) {
+      const auto g = V::multiply(V::load(dy + i), V::load(weight + i));
+      const auto n = V::multiply(V::load(x + i), V::set(r));
+      const auto centred = V::subtract(g, V::multiply(n, V::set(mean)));
+      V::store(dx + i, V::multiply(centred, V::set(r)));
+    });
+    dx += features;
+  }
+}
+
+template <class V>
+[[gnu::always_inline]] inline typename V::Float sigmoid(typename V::Float x) {
+  const auto one = V::set(1.0f);
+  return V::divide(one, V::add(one, V::exponential(V::subtract(V::set(0.0f), x))));
+}
+
+template <class L, class T>
+void swiglu_rows(const T* gate, const T* up, std::int64_t stride, std::int64_t rows, std::int64_t features, T* y) {
+  for (std::int64_t row = 0; row < rows; ++row, gate += stride, up += stride, y += features) {
+    for_lanes<L>(features, [&]<class V>(std::int64_t i) {
+      const auto g = V::load(gate + i);
+      V::store(y + i, V::multiply(V::multiply(g, sigmoid<V>(g)), V::load(up + i)));
+    });
+  }
+}
+
+template <class L, class T>
+void swiglu_backward_rows(const T* gate, const T* up, std::int64_t stride, const T* dy, std::int64_t rows,
+                          std::int64_t features, T* dgate, T* dup) {
+  for (std::int64_t row = 0; row < rows; ++row) {
+    for_lanes<L>(features, [&]<class V>(std::int64_t i) {
+      const auto g = V::load(gate + i), u = V::load(up + i), d = V::load(dy + i);
+      const auto s = sigmoid<V>(g), one = V::set(1.0f);
+      const auto slope = V::multiply(s, V::multiply_add(g, V::subtract(one, s), one));
+      V::store(dup + i, V::multiply(d, V::multiply(g, s)));
+      V::store(dgate + i, V::multiply(V::multiply(d, u), slope));
+    });
+    gate += stride, up += stride, dgate += stride, dup += stride, dy += features;
+  }
+}
+
+template <class L, class T>
+void rotary_rows(const T* x, const float* cosine, const float* sine, const RotaryShape& shape, bool inverse, T* y) {
+  const std::int64_t half = shape.rotary_size / 2, rest = shape.head_size - 2 * half;
+  const float sign = inverse ? -1.0f : 1.0f;
+  for (std::int64_t token = 0; token < shape.tokens; ++token, cosine += half, sine += half) {
+    for (std::int64_t head = 0; head < shape.heads; ++head) {
+      const T* in = x + token * shape.stride + head * shape.head_size;
+      T* out = y + token * shape.stride + head * shape.head_size;
+      for_lanes<L>(half, [&]<class V>(std::int64_t i) {
+        const auto first = V::load(in + i), second = V::load(in + half + i);
+        const auto c = V::load(cosine + i), s = V::multiply(V::set(sign), V::load(sine + i));
+        V::store(out + i, V::multiply_subtract(first, c, V::multiply(second, s)));
+        V::store(out + half + i, V::multiply_add(second, c, V::multiply(first, s)));
+      });
+      if (rest > 0 && in != out) std::memcpy(out + 2 * half, in + 2 * half, static_cast<std::size_t>(rest) * sizeof(T));
+    }
+  }
+}
+
+/// Calls body with a null pointer of the element's C++ type.
+template <class Body>
+void with_element(FloatType type, const Body& body) {
+  if (type == FloatType::f32) return body(static_cast<float*>(nullptr));
+  body(static_cast<std::uint16_t*>(nullptr));
+}
+
+/// The five kernels over lanes L.
+template <class L>
+constexpr Elementwise elementwise_over() {
+  return {[](const void* x, const float* weight, FloatType type, std::int64_t rows, std::int64_t features, float eps,
+             void* y) {
+            with_element(type, [&]<class T>(T*) {
+              rms_norm_rows<L>(static_cast<const T*>(x), weight, rows, features, eps, static_cast<T*>(y));
+            });
+          },
+          [](const void* x, const float* weight, const void* dy, FloatType type, std::int64_t rows,
+             std::int64_t features, float eps, void* dx, float* dweight) {
+            with_element(type, [&]<class T>(T*) {
+              rms_norm_backward_rows<L>(static_cast<const T*>(x), weight, static_cast<const T*>(dy), rows, features,
+                                        eps, static_cast<T*>(dx), dweight);
+            });
+          },
+          [](const void* gate, const void* up, std::int64_t stride, FloatType type, std::int64_t rows,
+             std::int64_t features, void* y) {
+            with_element(type, [&]<class T>(T*) {
+              swiglu_rows<L>(static_cast<const T*>(gate), static_cast<const T*>(up), stride, rows, features,
+                             static_cast<T*>(y));
+            });
+          },
+          [](const void* gate, const void* up, std::int64_t stride, const void* dy, FloatType type, std::int64_t rows,
+             std::int64_t features, void* dgate, void* dup) {
+            with_element(type, [&]<class T>(T*) {
+              swiglu_backward_rows<L>(static_cast<const T*>(gate), static_cast<const T*>(up), stride,
+                                      static_cast<const T*>(dy), rows, features, static_cast<T*>(dgate),
+                                      static_cast<T*>(dup));
+            });
+          },
+          [](const void* x, const float* cosine, const float* sine, FloatType type, const RotaryShape& shape,
+             bool inverse, void* y) {
+            with_element(type, [&]<class T>(T*) {
+              rotary_rows<L>(static_cast<const T*>(x), cosine, sine, shape, inverse, static_cast<T*>(y));
+            });
+          }};
+}
+
+}  // namespace
+}  // namespace lorica::kernels

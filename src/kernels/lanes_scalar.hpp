@@ -1,0 +1,34 @@
+// One float at a time, behind the interface that the vector lanes have: the reference, and the tails of the others.
+//
+// It lives in an unnamed namespace on purpose: each file that includes it is compiled for its own instruction set and
+// must keep its own copy.
+#pragma once
+
+#include <cmath>
+
+#include "kernels/float_type.hpp"
+
+namespace lorica::kernels {
+namespace {
+
+struct ScalarLanes {
+  using Float = float;
+  static constexpr std::int64_t kWidth = 1;
+  static Float load(const float* p) { return *p; }
+  static Float load(const std::uint16_t* p) { return bf16_to_float(*p); }
+  static void store(float* p, Float x) { *p = x; }
+  static void store(std::uint16_t* p, Float x) { *p = float_to_bf16(x); }
+  static Float round_bf16(Float x) { return bf16_to_float(float_to_bf16(x)); }
+  static Float set(float x) { return x; }
+  static Float add(Float a, Float b) { return a + b; }
+  static Float subtract(Float a, Float b) { return a - b; }
+  static Float multiply(Float a, Float b) { return a * b; }
+  static Float divide(Float a, Float b) { return a / b; }
+  static Float multiply_add(Float a, Float b, Float c) { return a * b + c; }
+  static Float multiply_subtract(Float a, Float b, Float c) { return a * b - c; }
+  static Float exponential(Float x) { return std::exp(x); }
+  static float sum(Float x) { return x; }
+};
+
+}  // namespace
+}  // namespace lorica::kernels

@@ -1,0 +1,300 @@
+// Element-wise kernels: every instruction set against the formulas in float64; gradients against finite differences of
+// those; any number of rows at once equals row by row; outputs in place.
+#include "kernels/elementwise.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <vector>
+
+#include "base/error.hpp"
+#include "base/machine.hpp"
+#include "base/random.hpp"
+#include "kernels/mode.hpp"
+
+namespace lorica::kernels {
+namespace {
+
+using Values = std::vector<double>;
+
+struct ModeGuard {
+  ~ModeGuard() { set_kernel_mode(KernelMode::automatic); }
+};
+
+std::vector<KernelMode> all_modes() {
+  std::vector<KernelMode> modes{KernelMode::reference};
+  if (cpu_features().avx2) modes.push_back(KernelMode::avx2);
+  if (cpu_features().avx512) modes.push_back(KernelMode::avx512);
+  return modes;
+}
+
+/// An array of `type`; read and written through double.
+class Array {
+ public:
+  Array(FloatType type, std::int64_t count)
+      : type_(type), count_(count), bytes_(float_size(type) * static_cast<std::size_t>(count)) {}
+  Array(FloatType type, std::int64_t count, std::uint64_t seed, double scale) : Array(type, count) {
+    for (std::int64_t i = 0; i < count; ++i) {
+      set(i, scale * random_normal(random_key({seed, 17}), static_cast<std::uint64_t>(i)));
+    }
+  }
+  void* data() { return bytes_.data(); }
+  const void* data() const { return bytes_.data(); }
+  std::int64_t size() const { return count_; }
+  void set(std::int64_t i, double value) { store_float(bytes_.data(), type_, i, static_cast<float>(value)); }
+  double operator[](std::int64_t i) const { return load_float(bytes_.data(), type_, i); }
+  Values values() const {
+    Values all;
+    for (std::int64_t i = 0; i < count_; ++i) all.push_back((*this)[i]);
+    return all;
+  }
+
+ private:
+  FloatType type_;
+  std::int64_t count_;
+  std::vector<std::byte> bytes_;
+};
+
+/// Half a unit in the last place of the stored type, relative.
+double epsilon(FloatType type) {
+  return type == FloatType::f32 ? 0x1p-24 : 0x1p-8;
+}
+
+/// `scale` is the largest magnitude among the terms that a result is made of, `roundings` how many operations deep.
+void expect_near(const Values& expected, const Array& actual, double scale, double tolerance, const char* what) {
+  ASSERT_EQ(static_cast<std::int64_t>(expected.size()), actual.size());
+  for (std::int64_t i = 0; i < actual.size(); ++i) {
+    const double want = expected[static_cast<std::size_t>(i)];
+    ASSERT_NEAR(want, actual[i], tolerance * std::max(scale, std::fabs(want))) << what << " at " << i;
+  }
+}
+
+struct Case {
+  FloatType type;
+  std::int64_t rows, features;
+};
+const std::vector<Case> kCases = {{FloatType::f32, 7, 1},   {FloatType::f32, 5, 37},  {FloatType::f32, 70, 896},
+                                  {FloatType::bf16, 5, 37}, {FloatType::bf16, 9, 64}, {FloatType::bf16, 70, 896}};
+
+void for_each_mode_and_case(const std::function<void(const Case&)>& body) {
+  const ModeGuard guard;
+  for (const auto mode : all_modes()) {
+    set_kernel_mode(mode);
+    for (const auto& c : kCases) {
+      SCOPED_TRACE(fmt::format("{} {} [{}, {}]", instruction_set_name(instruction_set()), float_name(c.type), c.rows,
+                               c.features));
+      body(c);
+    }
+  }
+}
+
+constexpr float kEps = 1e-6f;
+
+double row_inverse_rms(const Array& x, std::int64_t row, std::int64_t features) {
+  double squares = 0;
+  for (std::int64_t i = 0; i < features; ++i) squares += x[row * features + i] * x[row * features + i];
+  return 1 / std::sqrt(squares / static_cast<double>(features) + kEps);
+}
+
+TEST(Elementwise, RmsNorm) {
+  for_each_mode_and_case([](const Case& c) {
+    const Array x(c.type, c.rows * c.features, 1, 3);
+    const Array weight(FloatType::f32, c.features, 2, 1);
+    Array y(c.type, x.size());
+    rms_norm(x.data(), static_cast<const float*>(weight.data()), c.type, c.rows, c.features, kEps, y.data());
+    Values expected;
+    for (std::int64_t i = 0; i < x.size(); ++i)
+      expected.push_back(x[i] * row_inverse_rms(x, i / c.features, c.features) * weight[i % c.features]);
+    // r: the sum of squares loses at most features / width roundings, half of that through the root; then two roundings
+    // of the stored type and two of float32. All are relative to the result itself.
+    const double depth = static_cast<double>(c.features) / 2 + 6;
+    const double tolerance = c.type == FloatType::f32 ? depth * 0x1p-24 : 2.5 * epsilon(c.type);
+    expect_near(expected, y, 1e-30, tolerance, "y");
+  });
+}
+
+TEST(Elementwise, RmsNormRoundsBeforeTheWeight) {
+  const ModeGuard guard;
+  for (const auto mode : all_modes()) {
+    set_kernel_mode(mode);
+    Array x(FloatType::bf16, 32), y(FloatType::bf16, 32);
+    for (std::int64_t i = 0; i < 32; ++i) x.set(i, i % 2 ? 1.0 : 3.0);
+    const std::vector<float> weight(32, 1.7f);
+    rms_norm(x.data(), weight.data(), FloatType::bf16, 1, 32, 0.0f, y.data());
+    const float n = bf16_to_float(float_to_bf16(3.0f / std::sqrt(5.0f)));
+    ASSERT_EQ(static_cast<double>(bf16_to_float(float_to_bf16(n * 1.7f))), y[0])
+        << instruction_set_name(instruction_set());
+  }
+}
+
+TEST(Elementwise, RmsNormBackward) {
+  for_each_mode_and_case([](const Case& c) {
+    const Array x(c.type, c.rows * c.features, 1, 3), dy(c.type, c.rows * c.features, 3, 1);
+    const Array weight(FloatType::f32, c.features, 2, 1);
+    Array dx(c.type, x.size()), dweight(FloatType::f32, c.features);
+    const auto* w = static_cast<const float*>(weight.data());
+    rms_norm_backward(x.data(), w, dy.data(), c.type, c.rows, c.features, kEps, dx.data(),
+                      static_cast<float*>(dweight.data()));
+    Values expected(static_cast<std::size_t>(x.size())), expected_weight(static_cast<std::size_t>(c.features));
+    double scale = 0;
+    for (std::int64_t row = 0; row < c.rows; ++row) {
+      const double r = row_inverse_rms(x, row, c.features);
+      double mean = 0;
+      for (std::int64_t i = 0; i < c.features; ++i) {
+        const auto at = row * c.features + i;
+        mean += dy[at] * weight[i] * x[at] * r / static_cast<double>(c.features);
+        expected_weight[static_cast<std::size_t>(i)] += dy[at] * x[at] * r;
+      }
+      for (std::int64_t i = 0; i < c.features; ++i) {
+        const auto at = row * c.features + i;
+        expected[static_cast<std::size_t>(at)] = r * (dy[at] * weight[i] - x[at] * r * mean);
+        scale = std::max({scale, std::fabs(r * dy[at] * weight[i]), std::fabs(r * x[at] * r * mean)});
+      }
+    }
+    // Sums of up to `features` and `rows` terms, each within the scale of its terms (normal values: below 5 × 5).
+    const double depth = static_cast<double>(c.features + 10);
+    expect_near(expected, dx, scale, depth * 0x1p-24 + (c.type == FloatType::f32 ? 0 : epsilon(c.type)), "dx");
+    expect_near(expected_weight, dweight, 25, static_cast<double>(c.rows + c.features / 2 + 4) * 0x1p-24, "dweight");
+    Array only_dx(c.type, x.size());
+    rms_norm_backward(x.data(), w, dy.data(), c.type, c.rows, c.features, kEps, only_dx.data(), nullptr);
+    ASSERT_EQ(dx.values(), only_dx.values());
+    Array only_dweight(FloatType::f32, c.features);
+    rms_norm_backward(x.data(), w, dy.data(), c.type, c.rows, c.features, kEps, nullptr,
+                      static_cast<float*>(only_dweight.data()));
+    ASSERT_EQ(dweight.values(), only_dweight.values());
+  });
+}
+
+double sigmoid64(double x) {
+  return 1 / (1 + std::exp(-x));
+}
+
+TEST(Elementwise, SwiGlu) {
+  for_each_mode_and_case([](const Case& c) {
+    // gate and up are the halves of one product, with three more values between rows.
+    const std::int64_t stride = 2 * c.features + 3;
+    const Array product(c.type, c.rows * stride, 5, 4), dy(c.type, c.rows * c.features, 6, 1);
+    const void *gate = product.data(), *up = element_at(product.data(), c.type, c.features);
+    Array y(c.type, dy.size()), gradient(c.type, product.size());
+    swiglu(gate, up, stride, c.type, c.rows, c.features, y.data());
+    swiglu_backward(gate, up, stride, dy.data(), c.type, c.rows, c.features, gradient.data(),
+                    element_at(gradient.data(), c.type, c.features));
+    Values expected, expected_gradient(static_cast<std::size_t>(product.size()), 0.0);
+    for (std::int64_t i = 0; i < dy.size(); ++i) {
+      const auto at = i / c.features * stride + i % c.features;
+      const double g = product[at], u = product[at + c.features], s = sigmoid64(g);
+      expected.push_back(g * s * u);
+      expected_gradient[static_cast<std::size_t>(at)] = dy[i] * u * s * (1 + g * (1 - s));
+      expected_gradient[static_cast<std::size_t>(at + c.features)] = dy[i] * g * s;
+    }
+    // e^x is good to 2 units; six more roundings, one of which (1 + g(1 − s)) may cancel: |g| ≤ 20, so 20 units of s.
+    const double tolerance = 10 * 0x1p-24 + (c.type == FloatType::f32 ? 0 : epsilon(c.type));
+    expect_near(expected, y, 1e-30, tolerance, "y");
+    expect_near(expected_gradient, gradient, 5.0, tolerance + 20 * 0x1p-24, "gradient");
+  });
+}
+
+TEST(Elementwise, SwiGluGradientIsTheSlope) {
+  const ModeGuard guard;
+  for (const auto mode : all_modes()) {
+    set_kernel_mode(mode);
+    const Array gate(FloatType::f32, 40, 1, 2), up(FloatType::f32, 40, 2, 1);
+    const std::vector<float> ones(40, 1.0f);
+    Array dgate(FloatType::f32, 40), dup(FloatType::f32, 40);
+    swiglu_backward(gate.data(), up.data(), 40, ones.data(), FloatType::f32, 1, 40, dgate.data(), dup.data());
+    for (std::int64_t i = 0; i < 40; ++i) {
+      const auto value = [&](double g) { return g * sigmoid64(g) * up[i]; };
+      // Central difference in float64: error h²/6 · |f'''| < 1e-8.
+      ASSERT_NEAR((value(gate[i] + 1e-4) - value(gate[i] - 1e-4)) / 2e-4, dgate[i], 3e-6);
+    }
+  }
+}
+
+TEST(Elementwise, SwiGluOfExtremes) {
+  const ModeGuard guard;
+  for (const auto mode : all_modes()) {
+    set_kernel_mode(mode);
+    const double nan = std::numeric_limits<double>::quiet_NaN();
+    Array gate(FloatType::f32, 16), y(FloatType::f32, 16);
+    const Values gates = {-1000, -100, -88, -50, 0, 50, 88, 100, 1000, 1e30, -1e30, nan, 1e-30, -1e-30, 17, -17};
+    for (std::size_t i = 0; i < 16; ++i) gate.set(static_cast<std::int64_t>(i), gates[i]);
+    const std::vector<float> up(16, 1.0f);
+    swiglu(gate.data(), up.data(), 16, FloatType::f32, 1, 16, y.data());
+    for (std::int64_t i = 0; i < 16; ++i) {
+      const double g = gate[i];
+      if (std::isnan(g)) {
+        EXPECT_TRUE(std::isnan(y[i]));
+      } else {
+        // Clamping the exponent at 87.3 leaves sigmoid at 1.2e-38 where it should be smaller.
+        EXPECT_NEAR(g * sigmoid64(g), y[i], 1e-6 * std::fabs(g * sigmoid64(g)) + 1.3e-38 * std::fabs(g)) << g;
+      }
+    }
+  }
+}
+
+TEST(Elementwise, Rotary) {
+  const ModeGuard guard;
+  for (const auto mode : all_modes()) {
+    set_kernel_mode(mode);
+    for (const auto type : {FloatType::f32, FloatType::bf16}) {
+      for (const auto& [head_size, rotary_size] :
+           std::vector<std::pair<int, int>>{{64, 64}, {80, 32}, {6, 6}, {8, 0}}) {
+        const RotaryShape shape{11, 3, head_size, rotary_size, 3 * head_size + 5};
+        const std::int64_t half = rotary_size / 2;
+        const Array x(type, shape.tokens * shape.stride, 7, 1);
+        Array cosine(FloatType::f32, 11 * half), sine(FloatType::f32, 11 * half), y(type, x.size());
+        for (std::int64_t i = 0; i < 11 * half; ++i) {
+          cosine.set(i, std::cos(0.37 * static_cast<double>(i))), sine.set(i, std::sin(0.37 * static_cast<double>(i)));
+        }
+        const auto *c = static_cast<const float*>(cosine.data()), *s = static_cast<const float*>(sine.data());
+        rotary(x.data(), c, s, type, shape, false, y.data());
+        // Three roundings of float32 and one of the stored type, of values below 8.
+        const double tolerance = 8 * (3 * 0x1p-24 + epsilon(type));
+        for (std::int64_t i = 0; i < x.size(); ++i) {
+          const std::int64_t token = i / shape.stride, in_token = i % shape.stride, k = in_token % head_size;
+          if (in_token >= 3 * head_size) continue;
+          double want = x[i];
+          if (k < half) want = x[i] * cosine[token * half + k] - x[i + half] * sine[token * half + k];
+          if (k >= half && k < 2 * half) {
+            want = x[i] * cosine[token * half + k - half] + x[i - half] * sine[token * half + k - half];
+          }
+          ASSERT_NEAR(want, y[i], tolerance) << i;
+        }
+        rotary(y.data(), c, s, type, shape, true, y.data());  // in place, and back
+        for (std::int64_t i = 0; i < x.size(); ++i) {
+          if (i % shape.stride < 3 * head_size) {
+            ASSERT_NEAR(x[i], y[i], 3 * tolerance);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(Elementwise, ManyRowsEqualRowByRow) {
+  for_each_mode_and_case([](const Case& c) {
+    const Array x(c.type, c.rows * c.features, 1, 3);
+    const std::vector<float> weight(static_cast<std::size_t>(c.features), 1.25f);
+    Array whole(c.type, x.size()), pieces(c.type, x.size());
+    rms_norm(x.data(), weight.data(), c.type, c.rows, c.features, kEps, whole.data());
+    for (std::int64_t row = 0; row < c.rows; ++row) {
+      const auto at = row * c.features;
+      rms_norm(element_at(x.data(), c.type, at), weight.data(), c.type, 1, c.features, kEps,
+               element_at(pieces.data(), c.type, at));
+    }
+    ASSERT_EQ(whole.values(), pieces.values());
+  });
+}
+
+TEST(Elementwise, RefusesWhatItCannotDo) {
+  std::vector<float> a(64), b(64), c(64);
+  EXPECT_THROW(rms_norm(a.data(), b.data(), FloatType::f16, 1, 8, kEps, c.data()), Error);
+  EXPECT_THROW(swiglu(a.data(), b.data(), 7, FloatType::f32, 2, 8, c.data()), Error);
+  EXPECT_THROW(rotary(a.data(), b.data(), b.data(), FloatType::f32, {1, 1, 8, 3, 8}, false, c.data()), Error);
+  EXPECT_THROW(rotary(a.data(), b.data(), b.data(), FloatType::f32, {2, 2, 8, 8, 15}, false, c.data()), Error);
+}
+
+}  // namespace
+}  // namespace lorica::kernels
