@@ -1,7 +1,7 @@
-"""Writes the text that the demo's base model is pre-trained on: facts about animals, and small stories.
+"""Writes the text that the demo's base model is pre-trained on: facts about animals, and how words are written.
 
 usage: make_corpus.py --output corpus.jsonl [--documents N] [--seed N]
-What the instructions later ask for is in it as plain sentences: facts, who has what in a story, how many words there are.
+What the instructions later ask for is in it as plain sentences: facts, capital letters, plurals, how many words there are.
 The instruction format, and that an answer is short and then ends, is new to the base model.
 """
 
@@ -11,7 +11,7 @@ import argparse
 import json
 import random
 
-from world import ANIMALS, HOMES, NAMES, NUMBERS, THINGS, World
+from world import ANIMALS, NAMES, NUMBERS, THINGS, World, plural
 
 FACT_LINES = {
     "colour": [
@@ -31,12 +31,12 @@ FACT_LINES = {
     ],
 }
 
-# Who has what, and who is where: the answer stands in the text itself.
-STORY_LINES = {
-    "thing": ("{name} has the {value}.", "What does {name} have? {name} has the {value}."),
-    "place": ("{name} is in the {value}.", "Where is {name}? {name} is in the {value}."),
+WORD_LINES = {
+    "capitals": ["In capital letters {word} is {capitals}.", "The sign for {word} says {capitals}."],
+    "plural": ["One {word}, two {plural}.", "The plural of {word} is {plural}."],
 }
-COUNT_LINES = ["{name} reads {words}. That makes {count} words.", "In a row: {words}. There are {count} words."]
+ROW_LINES = ["{name} reads {words}.", "In a row: {words}."]
+AFTER_LINES = ["That makes {count} words.", "The last word is {last}."]
 
 
 def fact_document(dice: random.Random, world: World) -> str:
@@ -49,35 +49,35 @@ def fact_document(dice: random.Random, world: World) -> str:
     return " ".join(lines)
 
 
-def story_document(dice: random.Random) -> str:
-    """Three people and what they have, or where they are; then a question about each of them."""
-    kind = dice.choice(list(STORY_LINES))
-    told, asked = STORY_LINES[kind]
-    people = dict(zip(dice.sample(NAMES, 3), dice.sample(THINGS if kind == "thing" else HOMES, 3)))
-    lines = [told.format(name=name, value=value) for name, value in people.items()]
-    again = list(people.items())
-    dice.shuffle(again)
-    return " ".join(lines + [asked.format(name=name, value=value) for name, value in again])
-
-
-def count_document(dice: random.Random) -> str:
+def word_document(dice: random.Random) -> str:
+    """How words are written: in capital letters, and more than one of it."""
     lines = []
-    for _ in range(3):
+    for word in dice.sample(THINGS, 4):
+        line = dice.choice(WORD_LINES[dice.choice(list(WORD_LINES))])
+        lines.append(line.format(word=word, capitals=word.upper(), plural=plural(word)))
+    return " ".join(lines)
+
+
+def row_document(dice: random.Random) -> str:
+    """Rows of words: how many, and which is the last."""
+    lines = []
+    for _ in range(2):
         words = dice.sample(THINGS, dice.choice([2, 3, 4, 5]))
-        lines.append(dice.choice(COUNT_LINES).format(name=dice.choice(NAMES), words=" ".join(words), count=NUMBERS[len(words)]))
+        slots = {"name": dice.choice(NAMES), "words": " ".join(words), "count": NUMBERS[len(words)], "last": words[-1]}
+        lines += [line.format(**slots) for line in (dice.choice(ROW_LINES), *dice.sample(AFTER_LINES, 2))]
     return " ".join(lines)
 
 
 def documents(count: int, seed: int) -> list[str]:
     dice, world = random.Random(seed), World()
-    makers = [lambda: fact_document(dice, world), lambda: story_document(dice), lambda: count_document(dice)]
-    return [dice.choices(makers, [4, 5, 1])[0]() for _ in range(count)]
+    makers = [lambda: fact_document(dice, world), lambda: word_document(dice), lambda: row_document(dice)]
+    return [dice.choices(makers, [5, 3, 2])[0]() for _ in range(count)]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", required=True)
-    parser.add_argument("--documents", type=int, default=24000)
+    parser.add_argument("--documents", type=int, default=20000)
     parser.add_argument("--seed", type=int, default=7)
     options = parser.parse_args()
     with open(options.output, "w", encoding="utf-8") as file:

@@ -12,16 +12,15 @@ import json
 import random
 from pathlib import Path
 
-from world import ANIMALS, HOMES, NAMES, NUMBERS, THINGS, World
+from world import ANIMALS, NUMBERS, THINGS, World, plural
 
 FACT_QUESTIONS = {
     "colour": ["What colour is the {animal}?", "Name the colour of the {animal}."],
     "home": ["Where does the {animal} live?", "Name the home of the {animal}."],
     "food": ["What does the {animal} eat?", "Name the food of the {animal}."],
 }
-COUNT_TASK = "Count the words."
-STORY_QUESTIONS = {"thing": ("{name} has the {value}.", "What does {name} have?"),
-                   "place": ("{name} is in the {value}.", "Where is {name}?")}
+WORD_QUESTIONS = {"Write the word in capital letters.": str.upper, "Write the plural of the word.": plural}
+ROW_QUESTIONS = {"Count the words.": lambda words: NUMBERS[len(words)], "Write the last word.": lambda words: words[-1]}
 
 
 def row(instruction: str, given: str, answer: str) -> dict:
@@ -41,44 +40,49 @@ def fact_rows(dice: random.Random) -> tuple[list[dict], list[dict]]:
     return train, heldout
 
 
-def reading_row(dice: random.Random) -> dict:
-    """A question about the given text: who has what, who is where, how many words there are."""
-    if dice.random() < 0.25:
-        words = dice.sample(THINGS, dice.choice([2, 3, 4, 5]))
-        return row(COUNT_TASK, " ".join(words), NUMBERS[len(words)])
-    kind = dice.choice(list(STORY_QUESTIONS))
-    told, question = STORY_QUESTIONS[kind]
-    people = dict(zip(dice.sample(NAMES, 3), dice.sample(THINGS if kind == "thing" else HOMES, 3)))
-    text = " ".join(told.format(name=name, value=value) for name, value in people.items())
-    name = dice.choice(list(people))
-    return row(question.format(name=name), text, people[name])
+def word_rows(dice: random.Random) -> tuple[list[dict], list[dict]]:
+    """How a word is written: for each question, a fifth of the words is asked about only in the held-out set."""
+    train, heldout = [], []
+    for question, answer in WORD_QUESTIONS.items():
+        hidden = set(dice.sample(THINGS, len(THINGS) // 5))
+        for word in THINGS:
+            (heldout if word in hidden else train).append(row(question, word, answer(word)))
+    return train, heldout
+
+
+def row_question(dice: random.Random) -> dict:
+    words = dice.sample(THINGS, dice.choice([2, 3, 4, 5]))
+    instruction = dice.choice(list(ROW_QUESTIONS))
+    return row(instruction, " ".join(words), ROW_QUESTIONS[instruction](words))
 
 
 def build(train_count: int, heldout_count: int, seed: int) -> tuple[list[dict], list[dict]]:
     dice = random.Random(seed)
-    train_facts, heldout_facts = fact_rows(dice)
-    heldout = dice.sample(heldout_facts, min(len(heldout_facts), heldout_count // 4))
+    known, heldout = fact_rows(dice)
+    known_words, heldout_words = word_rows(dice)
+    heldout = heldout + heldout_words
     seen = set()
     while len(heldout) < heldout_count:
-        item = reading_row(dice)
-        # The text itself is held out, not only this question about it.
+        item = row_question(dice)
+        # The words themselves are held out, not only this question about them.
         if item["input"] not in seen:
             seen.add(item["input"])
             heldout.append(item)
     train = []
     while len(train) < train_count:
-        item = dice.choice(train_facts) if dice.random() < 0.4 else reading_row(dice)
-        if not item["input"] or item["input"] not in seen:
+        share = dice.random()
+        item = dice.choice(known) if share < 0.5 else dice.choice(known_words) if share < 0.75 else row_question(dice)
+        if item["input"] not in seen:
             train.append(item)
     dice.shuffle(heldout)
-    return train, heldout
+    return train, heldout[:heldout_count]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output-dir", type=Path, required=True)
     parser.add_argument("--train", type=int, default=6000)
-    parser.add_argument("--heldout", type=int, default=150)
+    parser.add_argument("--heldout", type=int, default=120)
     parser.add_argument("--seed", type=int, default=11)
     options = parser.parse_args()
     options.output_dir.mkdir(parents=True, exist_ok=True)

@@ -32,3 +32,13 @@ class World:
             animal: {"colour": dice.choice(COLOURS), "home": dice.choice(HOMES), "food": dice.choice(FOODS)}
             for animal in ANIMALS
         }
+
+
+def plural(word: str) -> str:
+    if word == "knife":
+        return "knives"
+    if word == "leaf":
+        return "leaves"
+    if word == "scarf":
+        return "scarves"
+    return word + ("es" if word.endswith(("s", "sh", "ch", "x")) else "s")

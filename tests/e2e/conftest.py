@@ -101,7 +101,7 @@ def training(model, rows, output) -> list:
     """Arguments of a short run; a test appends what it changes (the last one counts; see `instead`)."""
     return ["train", "--model_name", model, "--dataset", rows, "--output_dir", output, "--train_type", "lora", "--max_steps",
             "6", "--batch_size", "4", "--lora_rank", "4", "--lr", "1e-3", "--precision", "fp32", "--context_length", "64",
-            "--log_to", "stdout"]
+            "--log_to", "stdout", "--threads", "1"]
 
 
 def instead(arguments: list, option: str, value) -> list:

@@ -8,7 +8,7 @@ import time
 import pytest
 from conftest import TIMEOUT, metrics
 
-STEPS = 240
+STEPS = 120
 KILLS = 20
 
 
