@@ -120,9 +120,14 @@ class Loader {
                         files_->file_of(spec.checkpoint_name).string(), spec.checkpoint_name,
                         fmt::join(view.shape, ", "), fmt::join(spec.shape, ", "));
     }
-    auto stored = quant::store_from(view, format);
-    files_->release(view);
-    return stored;
+    // What is wrong with a tensor's values is said with the name of its file.
+    try {
+      auto stored = quant::store_from(view, format);
+      files_->release(view);
+      return stored;
+    } catch (const ModelError& error) {
+      raise<ModelError>("{}: {}", files_->file_of(spec.checkpoint_name).string(), error.what());
+    }
   }
 
   quant::StoredWeight saved_weight(const model::ParameterSpec& spec, const quant::WeightFormat& format) {
