@@ -1,6 +1,8 @@
 #include "adapters/lora.hpp"
 
 #include <ATen/ATen.h>
+#include <ATen/OpMathType.h>
+#include <ATen/ScalarOps.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <cmath>
@@ -43,12 +45,15 @@ struct LoraLinear : torch::autograd::Function<LoraLinear> {
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const auto& state = model::saved_state<LoraState>(ctx);
     const auto dy = grads[0].contiguous();
-    const auto projected_grad = at::mm(dy, state.b).mul_(state.scaling);  // [T, r]
+    const auto wide = at::toOpMathType(dy.scalar_type());
+    // As a tensor: handed over as a number, ATen would round it to bfloat16 where dy is.
+    const auto factor = at::native::wrapped_scalar_tensor(state.scaling);
+    const auto projected_grad = at::mm(dy, state.b).mul_(factor);  // [T, r]
     at::Tensor dx, da, db, dbias;
     if (ctx->needs_input_grad(1)) {
-      da = at::mm(projected_grad.t(), state.dropout.apply(state.input.get())).to(at::kFloat);
+      da = at::mm(projected_grad.t(), state.dropout.apply(state.input.get())).to(wide);
     }
-    if (ctx->needs_input_grad(2)) db = at::mm(dy.t(), state.projected).to(at::kFloat).mul_(state.scaling);
+    if (ctx->needs_input_grad(2)) db = at::mm(dy.t(), state.projected).to(wide).mul_(factor);
     if (state.has_bias && ctx->needs_input_grad(3)) dbias = dy.sum(0);
     if (ctx->needs_input_grad(0)) {
       dx = quant::linear_backward_input(dy, *state.base);

@@ -87,7 +87,9 @@ MemoryEstimate estimate_memory(const config::Config& config, std::int64_t tokens
       largest;
   estimate.loss = (static_cast<std::uint64_t>(config.logits_chunk_mb) << 20) +
                   rows * 2 * static_cast<std::uint64_t>(arch.hidden_size) * compute;
-  if (full) estimate.loss += static_cast<std::uint64_t>(arch.vocabulary * arch.hidden_size) * stored;
+  // The head's gradient is summed in float32, then rounded to the stored dtype.
+  const auto head = static_cast<std::uint64_t>(arch.vocabulary * arch.hidden_size);
+  if (full) estimate.loss += stored == 4 ? head * 4 : head * (4 + stored);
   estimate.base = std::uint64_t{400} << 20;
   return estimate;
 }

@@ -1,6 +1,7 @@
 #include "model/ops/dropout.hpp"
 
 #include <ATen/ATen.h>
+#include <ATen/OpMathType.h>
 #include <ATen/Parallel.h>
 
 #include <cmath>
@@ -39,7 +40,8 @@ template <class T>
 void apply_cpu(const DropoutRows& rows, std::uint64_t module, double probability, const T* in, T* out,
                std::int64_t count, std::int64_t features) {
   const auto limit = static_cast<std::uint64_t>(threshold(probability));
-  const auto scale = static_cast<float>(1.0 / (1.0 - probability));
+  using Wide = at::opmath_type<T>;
+  const auto scale = static_cast<Wide>(static_cast<float>(1.0 / (1.0 - probability)));
   at::parallel_for(0, count, 16, [&](std::int64_t begin, std::int64_t end) {
     for (auto row = begin; row < end; ++row) {
       const std::uint32_t key = row_key(rows, module, static_cast<std::size_t>(row));
@@ -47,7 +49,7 @@ void apply_cpu(const DropoutRows& rows, std::uint64_t module, double probability
       T* target = out + row * features;
       for (std::int64_t j = 0; j < features; ++j) {
         const bool keep = hash32(key + static_cast<std::uint32_t>(j) * kStride) >= limit;
-        target[j] = keep ? static_cast<T>(static_cast<float>(source[j]) * scale) : static_cast<T>(0.0F);
+        target[j] = keep ? static_cast<T>(static_cast<Wide>(source[j]) * scale) : static_cast<T>(0.0F);
       }
     }
   });
@@ -79,7 +81,8 @@ at::Tensor Dropout::apply(const at::Tensor& x) const {
   const auto features = x.size(-1);
   ensure(x.dim() == 2 && x.size(0) == static_cast<std::int64_t>(rows_->examples.size()),
          "dropout over {} rows was given {}", rows_->examples.size(), x.size(0));
-  if (!x.is_cpu()) return x * dropout_mask(*rows_, module_, probability_, features, x.device()).to(x.scalar_type());
+  // The mask stays float32, so that a bfloat16 value is rounded once, after the product, as on the CPU.
+  if (!x.is_cpu()) return (x * dropout_mask(*rows_, module_, probability_, features, x.device())).to(x.scalar_type());
   const auto in = x.contiguous();
   auto out = at::empty_like(in);
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, in.scalar_type(), "dropout", [&] {

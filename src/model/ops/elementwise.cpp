@@ -1,5 +1,6 @@
 #include "model/ops/elementwise.hpp"
 
+#include <ATen/OpMathType.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 namespace lorica::model {
@@ -13,7 +14,7 @@ at::Tensor inverse_rms(const at::Tensor& x32, double eps) {
 }
 
 at::Tensor normalize(const at::Tensor& x, const at::Tensor& weight, double eps) {
-  const auto x32 = x.to(at::kFloat);
+  const auto x32 = x.to(at::toOpMathType(x.scalar_type()));
   return (x32 * inverse_rms(x32, eps)).to(x.scalar_type()).mul(weight.to(x.scalar_type()));
 }
 
@@ -27,13 +28,14 @@ struct RmsNorm : torch::autograd::Function<RmsNorm> {
   // With n = x·r, r = (mean(x²)+eps)^(−1/2), g = dy·w:  dx = r · (g − n · mean(g·n)),  dw = Σ_rows dy·n.
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const auto saved = ctx->get_saved_variables();
-    const auto x32 = saved[0].to(at::kFloat);
+    const auto wide = at::toOpMathType(saved[0].scalar_type());
+    const auto x32 = saved[0].to(wide);
     const auto r = inverse_rms(x32, ctx->saved_data["eps"].toDouble());
     const auto n = x32 * r;
-    const auto dy = grads[0].to(at::kFloat);
+    const auto dy = grads[0].to(wide);
     at::Tensor dx, dw;
     if (ctx->needs_input_grad(0)) {
-      auto g = dy * saved[1].to(at::kFloat);
+      auto g = dy * saved[1].to(wide);
       const auto projection = (g * n).mean(-1, true);
       dx = g.sub_(n * projection).mul_(r).to(saved[0].scalar_type());
     }

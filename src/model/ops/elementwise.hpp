@@ -7,7 +7,7 @@
 namespace lorica::model {
 
 /// Root-mean-square normalization (Zhang, Sennrich 2019): x / sqrt(mean(x²) + eps) · weight, over the last dimension.
-/// Computed in float32, rounded to x's dtype before the weight is applied, as transformers does.
+/// Computed in float32 (float64 for float64), rounded to x's dtype before the weight is applied, as transformers does.
 /// x [..., features], weight [features]. Backward keeps x and one number a row. With `selective`, the result carries a
 /// recipe.
 Value rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps, bool selective);
