@@ -1,0 +1,129 @@
+// Attention over ragged batches, windows and caches: against a masked softmax written out, in float64.
+#include "model/ops/attention.hpp"
+
+#include <ATen/ATen.h>
+
+#include <limits>
+
+#include "model/gradient_check.hpp"
+
+namespace lorica::model {
+namespace {
+
+using test::expect_gradients;
+using test::gradients_of;
+using test::leaf;
+using test::normal;
+using test::relative_difference;
+
+Sequences sequences_of(std::vector<std::int64_t> offsets) {
+  Sequences sequences;
+  sequences.offsets = std::move(offsets);
+  return sequences;
+}
+
+/// One mask over the whole batch: same sequence, not later, inside the window.
+at::Tensor reference(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                     const std::vector<std::int64_t>& offsets, std::int64_t window) {
+  const auto tokens = q.size(0), groups = q.size(1) / k.size(1);
+  auto mask = at::full({tokens, tokens}, -std::numeric_limits<double>::infinity(), q.options().requires_grad(false));
+  for (std::size_t s = 0; s + 1 < offsets.size(); ++s) {
+    for (auto row = offsets[s]; row < offsets[s + 1]; ++row) {
+      const auto first = window > 0 ? std::max(offsets[s], row - window + 1) : offsets[s];
+      mask[row].narrow(0, first, row - first + 1).zero_();
+    }
+  }
+  std::vector<at::Tensor> heads;
+  for (std::int64_t h = 0; h < q.size(1); ++h) {
+    const auto scores = at::mm(q.select(1, h), k.select(1, h / groups).t()) / std::sqrt(static_cast<double>(q.size(2)));
+    heads.push_back(at::mm(at::softmax(scores + mask, -1), v.select(1, h / groups)));
+  }
+  return at::cat(heads, 1);
+}
+
+struct Case {
+  std::vector<std::int64_t> offsets;
+  std::int64_t window, heads, kv_heads;
+};
+
+TEST(Attention, EqualsAMaskedSoftmax) {
+  for (const Case& item : {Case{{0, 9}, 0, 4, 4},
+                           {{0, 9}, 0, 4, 2},
+                           {{0, 1, 6, 11}, 0, 4, 1},
+                           {{0, 12}, 5, 2, 2},
+                           {{0, 12, 14, 40}, 5, 4, 2},
+                           {{0, 12}, 1, 2, 1},
+                           {{0, 150}, 70, 2, 1},
+                           {{0, 200}, 3, 2, 2},
+                           {{0, 10, 20}, 100, 2, 2}}) {
+    const auto tokens = item.offsets.back();
+    SCOPED_TRACE(fmt::format("offsets {}, window {}, heads {}/{}", fmt::join(item.offsets, " "), item.window,
+                             item.heads, item.kv_heads));
+    auto q = leaf({tokens, item.heads, 6}, 1, at::kDouble), k = leaf({tokens, item.kv_heads, 6}, 2, at::kDouble);
+    auto v = leaf({tokens, item.kv_heads, 6}, 3, at::kDouble);
+    const auto direction = normal({tokens, item.heads * 6}, 4, at::kDouble);
+    const auto ours = attention(q, k, v, sequences_of(item.offsets), item.window);
+    const auto theirs = reference(q, k, v, item.offsets, item.window);
+    ASSERT_EQ(ours.sizes(), theirs.sizes());
+    EXPECT_LT(relative_difference(ours, theirs), 1e-12);
+    const auto found = gradients_of((ours * direction).sum(), {q, k, v});
+    const auto expected = gradients_of((theirs * direction).sum(), {q, k, v});
+    for (std::size_t i = 0; i < 3; ++i) {
+      // Absolute: with a window of 1 the exact gradient of q and k is 0.
+      EXPECT_LT((found[i] - expected[i]).abs().max().item<double>(), 1e-12) << i;
+    }
+  }
+}
+
+TEST(Attention, MatchesFiniteDifferences) {
+  for (const std::int64_t window : {0, 2}) {
+    auto q = leaf({5, 2, 3}, 1, at::kDouble), k = leaf({5, 1, 3}, 2, at::kDouble), v = leaf({5, 1, 3}, 3, at::kDouble);
+    const auto direction = normal({5, 6}, 4, at::kDouble);
+    expect_gradients(
+        [&] {
+          return (attention(q, k, v, sequences_of({0, 2, 5}), window) * direction).sum();
+        },
+        {q, k, v});
+  }
+}
+
+// peers.md B9: what else is in the batch changes nothing, not even a bit.
+TEST(Attention, PackedSequencesAreEachAlone) {
+  const std::vector<std::int64_t> offsets{0, 7, 8, 30};
+  const auto q = normal({30, 4, 16}, 1), k = normal({30, 2, 16}, 2), v = normal({30, 2, 16}, 3);
+  for (const std::int64_t window : {0, 6}) {
+    const auto packed = attention(q, k, v, sequences_of(offsets), window);
+    for (std::size_t s = 0; s + 1 < offsets.size(); ++s) {
+      const auto begin = offsets[s], rows = offsets[s + 1] - begin;
+      const auto part = [&](const at::Tensor& x) { return x.narrow(0, begin, rows); };
+      EXPECT_TRUE(part(packed).equal(attention(part(q), part(k), part(v), sequences_of({0, rows}), window)));
+    }
+  }
+}
+
+// A prompt at once, then token by token (and a few at a time), past the cache's first capacity of 256 rows.
+TEST(CachedAttention, StepByStepEqualsAllAtOnce) {
+  constexpr std::int64_t kTokens = 300;
+  const auto q = normal({kTokens, 4, 8}, 1), k = normal({kTokens, 2, 8}, 2), v = normal({kTokens, 2, 8}, 3);
+  for (const std::int64_t window : {0, 1, 40, 1000}) {
+    const auto whole = attention(q, k, v, sequences_of({0, kTokens}), window);
+    LayerCache cache;
+    std::vector<at::Tensor> parts;
+    std::int64_t done = 0;
+    for (const std::int64_t prompt : {230, 1, 1, 5, 40}) {
+      parts.push_back(cached_attention(q.narrow(0, done, prompt), k.narrow(0, done, prompt), v.narrow(0, done, prompt),
+                                       cache, window));
+      done += prompt;
+    }
+    for (; done < kTokens; ++done) {
+      parts.push_back(
+          cached_attention(q.narrow(0, done, 1), k.narrow(0, done, 1), v.narrow(0, done, 1), cache, window));
+    }
+    EXPECT_EQ(cache.length, kTokens);
+    // Softmax over up to 300 keys in another order: 300 · 6e-8 / 2.
+    EXPECT_LT(relative_difference(at::cat(parts), whole), 1e-5) << "window " << window;
+  }
+}
+
+}  // namespace
+}  // namespace lorica::model
