@@ -7,4 +7,5 @@
 #include "kernels/elementwise.hpp"
 #include "kernels/finite.hpp"
 #include "kernels/float_type.hpp"
+#include "kernels/gemm.hpp"
 #include "kernels/mode.hpp"

@@ -2,6 +2,7 @@
 // these are never called; they are the reference.
 #include "kernels/blockwise_4bit_impl.hpp"
 #include "kernels/elementwise_rows.hpp"
+#include "kernels/gemm_scalar.hpp"
 
 namespace lorica::kernels {
 namespace {
@@ -23,5 +24,8 @@ const Blockwise4bit kBlockwise4bitAvx512{quantize, dequantize};
 
 const Elementwise kElementwiseAvx2 = elementwise_over<ScalarLanes>();
 const Elementwise kElementwiseAvx512 = elementwise_over<ScalarLanes>();
+
+const GemmKernel kGemmAvx2 = gemm_over<ScalarGemm, 4, 4>();
+const GemmKernel kGemmAvx512 = gemm_over<ScalarGemm, 4, 4>();
 
 }  // namespace lorica::kernels

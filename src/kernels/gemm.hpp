@@ -1,0 +1,49 @@
+// Matrix product in float32 whose operands may be kept in 16 bits or in 4-bit blocks: they are widened panel by panel
+// as the product needs them, so that no dense copy of a weight ever exists.
+//
+// Method: Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008), and BLIS (Van Zee, van de
+// Geijn 2015, https://doi.org/10.1145/2764454): both operands are packed into panels that fit the caches, and a small
+// kernel multiplies panels in registers. Sums are float32, in blocks of k that depend on k and this machine's first
+// cache alone; so an element of c does not depend on the number of threads or on m and n.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/blockwise_4bit.hpp"
+#include "kernels/float_type.hpp"
+
+namespace lorica::kernels {
+
+/// A matrix to be read, as it is stored (row-major, `rows` × `columns`), or as the transpose of that. A view: it owns
+/// nothing. Make it with the functions below.
+struct MatrixSource {
+  const void* data = nullptr;       ///< elements of `type`, or 4-bit codes (two a byte, the first in the high nibble)
+  const float* absmax = nullptr;    ///< if 4-bit: one for each block, blocks running through the rows' ends
+  std::int64_t rows = 0;            ///< as stored
+  std::int64_t columns = 0;         ///< as stored
+  std::int64_t stride = 0;          ///< elements from stored row to stored row
+  FloatType type = FloatType::f32;  ///< if dense
+  Code4 code = Code4::nf4;          ///< if 4-bit
+  int block_shift = 0;              ///< if 4-bit: log2 of the block size
+  bool transposed = false;
+
+  bool packed() const { return absmax != nullptr; }
+  std::int64_t logical_rows() const { return transposed ? columns : rows; }
+  std::int64_t logical_columns() const { return transposed ? rows : columns; }
+};
+
+/// rows × columns elements, row i at data + i · stride.
+MatrixSource dense_matrix(const void* data, FloatType type, std::int64_t rows, std::int64_t columns,
+                          std::int64_t stride);
+/// A weight as kernels/blockwise_4bit.hpp stores it: value = code value × absmax[index / block_size]. block_size is a
+/// power of two from 32 (Error otherwise); columns need not be a multiple of it. `absmax` is already in float32.
+MatrixSource packed_matrix(Code4 code, const std::uint8_t* data, const float* absmax, std::int64_t block_size,
+                           std::int64_t rows, std::int64_t columns);
+MatrixSource transposed(MatrixSource matrix);
+
+/// c = a · b + beta · c, with a [m, k], b [k, n] (after transposition) and c float32 [m, n], row i at c + i · stride.
+/// With beta 0, c is not read. c overlaps neither operand. Error if the shapes do not fit. Runs on all threads.
+/// So for a weight W [out, in]: y = x Wᵀ is gemm(x, transposed(W), …), dx = dy W is gemm(dy, W, …).
+void gemm(const MatrixSource& a, const MatrixSource& b, float beta, float* c, std::int64_t stride);
+
+}  // namespace lorica::kernels

@@ -1,0 +1,25 @@
+// What an instruction set provides for kernels/gemm.hpp. Internal to kernels/.
+#pragma once
+
+#include "kernels/gemm.hpp"
+
+namespace lorica::kernels {
+
+struct GemmKernel {
+  int tile_rows, tile_columns;  ///< of the tile of c that stays in registers
+
+  /// c [rows, tile_columns] = a · b + beta · c (not read if beta is 0) with 1 ≤ rows ≤ tile_rows; a packed [k, rows],
+  /// b packed [k, tile_columns].
+  void (*tile)(int rows, std::int64_t k, const float* a, const float* b, float beta, float* c, std::int64_t stride);
+
+  /// out[i · out_stride + j] = the stored element (row + i, column + j), widened; transposition is ignored.
+  void (*read)(const MatrixSource& matrix, std::int64_t row, std::int64_t rows, std::int64_t column,
+               std::int64_t columns, float* out, std::int64_t out_stride);
+
+  /// out[j · width + i] = in[i · stride + j] for i < width, j < count.
+  void (*interleave)(const float* in, std::int64_t stride, std::int64_t width, std::int64_t count, float* out);
+};
+
+extern const GemmKernel kGemmReference, kGemmAvx2, kGemmAvx512;
+
+}  // namespace lorica::kernels
