@@ -1,0 +1,224 @@
+// The engine as training uses it: state saved and restored exactly, saved models verified, bad checkpoints named.
+#include "engine/engine.hpp"
+
+#include <gmock/gmock.h>
+
+#include <cmath>
+
+#include "base/error.hpp"
+#include "base/files.hpp"
+#include "engine/tiny_model.hpp"
+
+namespace lorica::engine {
+namespace {
+
+using config::TrainType;
+using test::batch_of;
+using test::tiny_config;
+using test::tiny_model;
+using testing::AllOf;
+using testing::HasSubstr;
+
+constexpr double kRate = 1e-2;
+
+/// Steps `first` … `last` − 1 of a run: the loss of each.
+std::vector<double> train(Engine& engine, std::int64_t first, std::int64_t last) {
+  std::vector<double> losses;
+  for (auto step = first; step < last; ++step) {
+    const auto batch = batch_of({9, 5, 7}, 10 * step);
+    losses.push_back(engine.forward_backward(batch, 1.0 / static_cast<double>(batch.supervised()), step).loss);
+    engine.optimizer_step(kRate, 1.0);
+  }
+  return losses;
+}
+
+class EngineTest : public testing::Test {
+ protected:
+  config::Config config(TrainType type, const std::string& family = "llama") {
+    const auto folder = folder_ / family;
+    if (!std::filesystem::exists(folder)) tiny_model(folder, family);
+    auto config = tiny_config(folder.string(), type);
+    config.lora_dropout = 0.1;
+    return config;
+  }
+  std::filesystem::path made(const std::string& name) {
+    std::filesystem::create_directories(folder_ / name);
+    return folder_ / name;
+  }
+  test::TemporaryFolder folder_;
+};
+
+TEST_F(EngineTest, TrainingLowersTheLoss) {
+  for (const auto type : {TrainType::full, TrainType::lora, TrainType::qlora}) {
+    const auto engine = make_engine(config(type), Purpose::train);
+    const auto batch = batch_of({9, 5, 7});
+    const double before = engine->evaluate(batch).loss;
+    for (int step = 0; step < 8; ++step) {
+      engine->forward_backward(batch, 1.0 / static_cast<double>(batch.supervised()), step);
+      EXPECT_GT(engine->optimizer_step(kRate, std::nullopt).gradient_norm, 0);
+    }
+    EXPECT_LT(engine->evaluate(batch).loss, before);
+  }
+}
+
+// peers.md B12: 3 + 3 steps are 6 steps, digit for digit, optimizer state and dropout included.
+TEST_F(EngineTest, ResumedTrainingEqualsUninterrupted) {
+  for (const auto type : {TrainType::full, TrainType::lora, TrainType::qlora}) {
+    const auto folder = made("state" + std::to_string(static_cast<int>(type)));
+    const auto whole = make_engine(config(type), Purpose::train);
+    train(*whole, 0, 3);
+    whole->save_state(folder);
+    const auto expected = train(*whole, 3, 6);
+    const auto resumed = make_engine(config(type), Purpose::train);
+    resumed->load_state(folder);
+    EXPECT_EQ(train(*resumed, 3, 6), expected);
+    EXPECT_EQ(resumed->logits(batch_of({6})), whole->logits(batch_of({6})));
+  }
+}
+
+TEST_F(EngineTest, StateOfOtherOptionsIsRefused) {
+  const auto folder = made("state");
+  const auto engine = make_engine(config(TrainType::lora), Purpose::train);
+  train(*engine, 0, 1);
+  engine->save_state(folder);
+  auto other = config(TrainType::lora);
+  other.lora_rank = 8;
+  const auto wrong = make_engine(other, Purpose::train);
+  const auto before = wrong->logits(batch_of({6}));
+  EXPECT_THAT(test::message_of<ModelError>([&] { wrong->load_state(folder); }), HasSubstr("other options"));
+  EXPECT_EQ(wrong->logits(batch_of({6})), before);
+  std::filesystem::remove(folder / "optimizer.safetensors");
+  EXPECT_THAT(test::message_of<FileError>([&] { engine->load_state(folder); }), HasSubstr("optimizer.safetensors"));
+}
+
+// peers.md B15: what was saved is what was trained; a saved file that changed shows.
+TEST_F(EngineTest, VerifyingASavedModel) {
+  for (const auto type : {TrainType::full, TrainType::qlora}) {
+    const auto folder = made("saved" + std::to_string(static_cast<int>(type)));
+    const auto engine = make_engine(config(type), Purpose::train);
+    train(*engine, 0, 2);
+    engine->save_model(folder);
+    const auto logits = engine->logits(batch_of({6}));
+    EXPECT_EQ(engine->verify_saved(folder, batch_of({6})), 0);
+    train(*engine, 2, 3);
+    EXPECT_GT(engine->verify_saved(folder, batch_of({6})), 0);
+    EXPECT_NE(engine->logits(batch_of({6})), logits) << "the live model stays as it is";
+  }
+}
+
+TEST_F(EngineTest, AnAdapterThatAddsNothingIsSeen) {
+  const auto engine = make_engine(config(TrainType::lora), Purpose::train);
+  EXPECT_TRUE(engine->adapter_is_zero());
+  train(*engine, 0, 1);
+  EXPECT_FALSE(engine->adapter_is_zero());
+  EXPECT_FALSE(make_engine(config(TrainType::full), Purpose::train)->adapter_is_zero());
+}
+
+TEST_F(EngineTest, ASavedAdapterIsLoadedAgain) {
+  const auto folder = made("adapter");
+  const auto engine = make_engine(config(TrainType::qlora), Purpose::train);
+  train(*engine, 0, 2);
+  engine->save_model(folder);
+  auto again = config(TrainType::qlora);
+  again.adapter = folder.string();
+  EXPECT_EQ(make_engine(again, Purpose::infer)->logits(batch_of({6})), engine->logits(batch_of({6})));
+}
+
+TEST_F(EngineTest, FactsAndMemory) {
+  const auto engine = make_engine(config(TrainType::lora), Purpose::train);
+  const auto facts = engine->facts();
+  EXPECT_EQ(facts.family, "llama");
+  EXPECT_EQ(facts.layers, 4);
+  EXPECT_EQ(facts.vocabulary, 97);
+  // Rank 4 on q, o (32+32), k, v (32+16), gate, up, down (32+48), in 4 layers.
+  EXPECT_EQ(facts.trainable, 4 * 4 * (2 * 64 + 2 * 48 + 3 * 80));
+  // 4 layers of projections and two norms, embedding, head, last norm.
+  EXPECT_EQ(facts.parameters, 4 * (2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 48 + 2 * 32) + 2 * 97 * 32 + 32);
+  EXPECT_EQ(facts.adapted.size(), 28U);
+  EXPECT_EQ(engine->memory().trainable, 4 * static_cast<std::uint64_t>(facts.trainable));
+  EXPECT_EQ(engine->memory().weights, 4 * static_cast<std::uint64_t>(facts.parameters));
+  EXPECT_EQ(engine->memory().optimizer, 0U);
+  train(*engine, 0, 1);
+  EXPECT_EQ(engine->memory().optimizer, 8 * static_cast<std::uint64_t>(facts.trainable));
+  EXPECT_EQ(engine->memory().gradients, 0U);
+}
+
+// peers.md B20: a gradient that is not finite changes nothing, and is named.
+TEST_F(EngineTest, ANonFiniteGradientStopsBeforeTheUpdate) {
+  const auto engine = make_engine(config(TrainType::lora), Purpose::train);
+  const auto before = engine->logits(batch_of({6}));
+  engine->forward_backward(batch_of({9}), std::numeric_limits<double>::infinity(), 0);
+  EXPECT_THAT(test::message_of<TrainingError>([&] { engine->optimizer_step(kRate, 1.0); }),
+              HasSubstr(".lora_"));
+  EXPECT_EQ(engine->logits(batch_of({6})), before);
+  engine->discard_gradients();
+  train(*engine, 0, 1);
+}
+
+TEST_F(EngineTest, GreedyGenerationFollowsTheLogits) {
+  const auto engine = make_engine(config(TrainType::lora), Purpose::infer);
+  const auto batch = batch_of({6});
+  GenerationOptions options;
+  options.max_new_tokens = 5;
+  std::vector<std::int32_t> streamed;
+  const auto result = engine->generate(batch.input_ids, options, [&](std::int32_t id) {
+    streamed.push_back(id);
+    return true;
+  });
+  EXPECT_EQ(result, streamed);
+  ASSERT_EQ(result.size(), 5U);
+  auto ids = batch.input_ids;
+  for (const auto id : result) {
+    auto whole = batch_of({static_cast<std::int32_t>(ids.size())});
+    whole.input_ids = ids;
+    const auto logits = engine->logits(whole);
+    const auto last = logits.end() - 97;
+    EXPECT_EQ(std::max_element(last, logits.end()) - last, id);
+    ids.push_back(id);
+  }
+  options.stop_ids = {result[2]};
+  EXPECT_LE(engine->generate(batch.input_ids, options, {}).size(), 2U);
+}
+
+class BadCheckpoint : public EngineTest {
+ protected:
+  /// The message of loading the tiny model with its tensors changed by `damage`.
+  std::string fault(TrainType type, const std::function<void(test::TensorMap&)>& damage) {
+    const auto architecture = test::tiny_architecture("llama");
+    auto tensors = test::random_weights(architecture);
+    damage(tensors);
+    test::write_model(folder_ / "bad", architecture, tensors);
+    const auto bad = tiny_config((folder_ / "bad").string(), type);
+    return test::message_of<ModelError>([&] { make_engine(bad, Purpose::train); });
+  }
+};
+
+constexpr const char* kVictim = "model.layers.2.self_attn.k_proj.weight";
+
+TEST_F(BadCheckpoint, AMissingTensorIsNamed) {
+  EXPECT_THAT(fault(TrainType::qlora, [](auto& tensors) { tensors.erase(kVictim); }),
+              AllOf(HasSubstr(kVictim), HasSubstr("bad")));
+}
+
+TEST_F(BadCheckpoint, AWrongShapeIsNamed) {
+  const auto message = fault(TrainType::qlora, [](auto& tensors) { tensors[kVictim] = at::zeros({16, 31}); });
+  EXPECT_THAT(message,
+              AllOf(HasSubstr(kVictim), HasSubstr("[16, 31]"), HasSubstr("[16, 32]"), HasSubstr("model.safetensors")));
+}
+
+TEST_F(BadCheckpoint, AWrongDtypeIsNamed) {
+  const auto message = fault(TrainType::lora, [](auto& tensors) { tensors[kVictim] = at::zeros({16, 32}, at::kLong); });
+  EXPECT_THAT(message, AllOf(HasSubstr(kVictim), HasSubstr("I64")));
+}
+
+TEST_F(BadCheckpoint, NanAndInfinityAreNamedWithTheirPlace) {
+  for (const auto type : {TrainType::lora, TrainType::qlora, TrainType::full}) {
+    for (const float value : {std::nanf(""), INFINITY}) {
+      const auto message = fault(type, [&](auto& tensors) { tensors[kVictim][3][7] = value; });
+      EXPECT_THAT(message, AllOf(HasSubstr(kVictim), HasSubstr("[3, 7]"), HasSubstr("damaged")));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace lorica::engine

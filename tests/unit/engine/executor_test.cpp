@@ -1,0 +1,336 @@
+// The executor: its gradients against central differences and against itself under every policy, packing and
+// accumulation; what it does not do for layers that need nothing; what it holds.
+#include "engine/torch/executor.hpp"
+
+#include <gmock/gmock.h>
+
+#include "data/micro_batch.hpp"
+#include "engine/executor_fixture.hpp"
+#include "model/counting_allocator.hpp"
+
+namespace lorica::engine {
+namespace {
+
+using config::TrainType;
+using test::batch_of;
+using test::expect_same;
+using test::tiny_config;
+using test::tiny_model;
+using test::Trainer;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::Not;
+using testing::UnorderedElementsAre;
+
+// Sums of some 50 products in another order, through 4 layers.
+constexpr double kReordered = 2e-5;
+
+class ExecutorTest : public testing::TestWithParam<std::string> {
+ protected:
+  ExecutorTest() : model_(tiny_model(folder_ / "model", GetParam())) {}
+  test::TemporaryFolder folder_;
+  std::string model_;
+};
+
+INSTANTIATE_TEST_SUITE_P(Families, ExecutorTest, testing::Values("llama", "mistral", "qwen2", "qwen3"),
+                         [](const auto& info) { return info.param; });
+
+// Embedding, every projection, norm, bias and head at once, tied (qwen3) and not: peers.md B22.
+TEST_P(ExecutorTest, FullGradientsAgreeWithCentralDifferences) {
+  Trainer trainer(tiny_config(model_, TrainType::full));
+  const auto batch = batch_of({11, 1, 6});
+  const auto [sum, gradients] = trainer.gradients_of({batch});
+  EXPECT_EQ(sum.tokens, batch.supervised());
+  std::vector<at::Tensor> leaves, found;
+  for (const auto& parameter : trainer.model.store->trainable()) {
+    ASSERT_TRUE(gradients.contains(parameter.name)) << parameter.name;
+    leaves.push_back(parameter.value);
+    found.push_back(gradients.at(parameter.name));
+  }
+  EXPECT_EQ(leaves.size(), trainer.model.store->parameters().size());
+  Executor executor(trainer.model, trainer.options);
+  test::expect_directional([&] { return executor.evaluate(batch).loss; }, leaves, found, 1e-3, 5e-3);
+  // One tensor at a time, too: a part left out of one would hardly show in the whole.
+  for (std::size_t i = 0; i < leaves.size(); ++i) {
+    SCOPED_TRACE(trainer.model.store->trainable()[i].name);
+    test::expect_directional([&] { return executor.evaluate(batch).loss; }, {leaves[i]}, {found[i]}, 1e-2, 3e-2);
+  }
+}
+
+TEST_P(ExecutorTest, LoraGradientsAgreeWithCentralDifferences) {
+  Trainer trainer(tiny_config(model_, TrainType::lora));
+  const auto batch = batch_of({11, 6});
+  const auto gradients = trainer.gradients_of({batch}).second;
+  std::vector<at::Tensor> leaves, found;
+  for (const auto& parameter : trainer.model.store->trainable()) {
+    EXPECT_THAT(parameter.name, HasSubstr(".lora_"));
+    leaves.push_back(parameter.value);
+    found.push_back(gradients.at(parameter.name));
+  }
+  EXPECT_EQ(leaves.size(), 4U * 7 * 2);
+  Executor executor(trainer.model, trainer.options);
+  test::expect_directional([&] { return executor.evaluate(batch).loss; }, leaves, found, 1e-2, 5e-3);
+}
+
+TEST_P(ExecutorTest, EveryPolicyGivesTheSameLossAndGradients) {
+  for (const auto type : {TrainType::lora, TrainType::qlora, TrainType::full}) {
+    const double dropout = type == TrainType::full ? 0 : 0.3;
+    auto config = tiny_config(model_, type);
+    config.lora_dropout = dropout;
+    Trainer keep(config, dropout, ActivationPolicy::keep);
+    const auto [expected_loss, expected] = keep.gradients_of({batch_of({11, 1, 6})});
+    for (const auto policy : {ActivationPolicy::recompute, ActivationPolicy::selective}) {
+      Trainer other(config, dropout, policy);
+      const auto [loss, gradients] = other.gradients_of({batch_of({11, 1, 6})});
+      EXPECT_EQ(loss.loss, expected_loss.loss);
+      expect_same(gradients, expected, 1e-6);
+    }
+  }
+}
+
+TEST_P(ExecutorTest, EvaluationIsTheTrainingLossWithoutDropout) {
+  Trainer trainer(tiny_config(model_, TrainType::lora));
+  const auto batch = batch_of({11, 6});
+  Executor executor(trainer.model, trainer.options);
+  EXPECT_EQ(executor.evaluate(batch).loss, trainer.pass(batch).loss);
+  auto config = tiny_config(model_, TrainType::lora);
+  config.lora_dropout = 0.5;
+  Trainer dropping(config, 0.5);
+  EXPECT_NE(dropping.pass(batch).loss, trainer.pass(batch).loss);
+  EXPECT_NE(dropping.pass(batch, 1, 3).loss, dropping.pass(batch, 1, 2).loss) << "each step draws its own masks";
+}
+
+// peers.md B9: packed sequences are each alone, with the very masks of dropout that they draw alone.
+TEST_P(ExecutorTest, PackedEqualsAlone) {
+  auto config = tiny_config(model_, TrainType::lora);
+  config.lora_dropout = 0.3;
+  Trainer trainer(config, 0.3);
+  const auto [packed, packed_gradients] = trainer.gradients_of({batch_of({11, 1, 6, 8})});
+  const auto [alone, alone_gradients] =
+      trainer.gradients_of({batch_of({11}, 10), batch_of({1}, 11), batch_of({6}, 12), batch_of({8}, 13)});
+  EXPECT_EQ(packed.tokens, alone.tokens);
+  EXPECT_NEAR(packed.loss / alone.loss, 1, 1e-6);
+  expect_same(packed_gradients, alone_gradients, kReordered);
+}
+
+// peers.md B1: how a step is cut into micro-batches changes nothing, although they hold unequal numbers of tokens.
+TEST_P(ExecutorTest, AccumulationDoesNotChangeTheGradients) {
+  Trainer trainer(tiny_config(model_, TrainType::qlora));
+  const auto whole = batch_of({11, 2, 6, 30});
+  const double scale = 1.0 / static_cast<double>(whole.supervised());
+  const auto [loss, expected] = trainer.gradients_of({whole}, scale);
+  for (const auto& cut : {std::vector<data::MicroBatch>{batch_of({11, 2, 6}, 10), batch_of({30}, 13)},
+                          {batch_of({11}, 10), batch_of({2, 6}, 11), batch_of({30}, 13)}}) {
+    const auto [parts, gradients] = trainer.gradients_of(cut, scale);
+    EXPECT_EQ(parts.tokens, loss.tokens);
+    EXPECT_NEAR(parts.loss / loss.loss, 1, 1e-6);
+    expect_same(gradients, expected, kReordered);
+  }
+}
+
+/// Writes down which blocks are asked for, and passes on.
+class RecordingStore : public ParameterStore {
+ public:
+  RecordingStore(std::unique_ptr<ParameterStore> store, std::vector<std::size_t>& acquired)
+      : store_(std::move(store)), acquired_(acquired) {}
+  void prefetch(std::size_t block) override { store_->prefetch(block); }
+  model::BlockWeights acquire(std::size_t block) override {
+    acquired_.push_back(block);
+    ++held_;
+    return store_->acquire(block);
+  }
+  void release(std::size_t block) override {
+    --held_;
+    store_->release(block);
+  }
+  void add_gradient(std::size_t block, const std::string& name, at::Tensor gradient) override {
+    store_->add_gradient(block, name, std::move(gradient));
+  }
+  bool trains(std::size_t block) const override { return store_->trains(block); }
+  std::vector<optim::TrainableParameter> trainable() override { return store_->trainable(); }
+  void clear_gradients() override { store_->clear_gradients(); }
+  const std::vector<Parameter>& parameters() const override { return store_->parameters(); }
+  int held() const { return held_; }
+
+ private:
+  std::unique_ptr<ParameterStore> store_;
+  std::vector<std::size_t>& acquired_;
+  int held_ = 0;
+};
+
+std::vector<std::size_t> blocks_visited(Trainer& trainer) {
+  std::vector<std::size_t> acquired;
+  auto recorder = std::make_unique<RecordingStore>(std::move(trainer.model.store), acquired);
+  const auto* store = recorder.get();
+  trainer.model.store = std::move(recorder);
+  trainer.pass(batch_of({5, 4}));
+  EXPECT_EQ(store->held(), 0) << "every block acquired is released";
+  return acquired;
+}
+
+TEST(Executor, FrozenLowerLayersAreNotWalkedBack) {
+  const test::TemporaryFolder folder;
+  auto config = tiny_config(tiny_model(folder / "model", "llama"), TrainType::lora);
+  config.layers_to_transform = {2};
+  for (const auto policy : {ActivationPolicy::keep, ActivationPolicy::recompute, ActivationPolicy::selective}) {
+    Trainer upper(config, 0, policy);
+    // Blocks: 0 the embedding, 1 … 4 the layers, 5 the head. Layer 2 is block 3; backward stops there.
+    EXPECT_THAT(blocks_visited(upper), ElementsAre(0, 1, 2, 3, 4, 5, 4, 3));
+    EXPECT_EQ(upper.gradients().size(), 7U * 2);
+  }
+  config.layers_to_transform = {};
+  Trainer all(config);
+  EXPECT_THAT(blocks_visited(all), ElementsAre(0, 1, 2, 3, 4, 5, 4, 3, 2, 1));
+  auto full = tiny_config(config.model_name, TrainType::full);
+  Trainer whole(full);
+  EXPECT_THAT(blocks_visited(whole), ElementsAre(0, 1, 2, 3, 4, 5, 4, 3, 2, 1, 0));
+}
+
+TEST(Executor, LayersToTransformGetTheGradientsThatTheyGetAmongAll) {
+  const test::TemporaryFolder folder;
+  auto config = tiny_config(tiny_model(folder / "model", "qwen2"), TrainType::lora);
+  config.layers_to_transform = {1, 3};
+  Trainer some(config);
+  config.layers_to_transform = {};
+  Trainer all(config);
+  // Layers 0 and 2 add nothing, as in a model where they carry no adapter.
+  const at::NoGradGuard no_grad;
+  for (const auto& parameter : all.model.store->parameters()) {
+    const bool untouched =
+        parameter.name.find("layers.0.") != std::string::npos || parameter.name.find("layers.2.") != std::string::npos;
+    if (!parameter.name.ends_with(".lora_B.weight")) continue;
+    if (untouched) {
+      parameter.stored->data.zero_();
+    } else {
+      parameter.stored->data.copy_(some.value(parameter.name));
+    }
+  }
+  const auto [loss, gradients] = some.gradients_of({batch_of({9, 5})});
+  const auto [all_loss, all_gradients] = all.gradients_of({batch_of({9, 5})});
+  EXPECT_EQ(gradients.size(), 2U * 7 * 2);
+  EXPECT_NEAR(loss.loss / all_loss.loss, 1, 1e-6);
+  for (const auto& [name, gradient] : gradients) {
+    EXPECT_LT(test::relative_difference(all_gradients.at(name), gradient), kReordered) << name;
+  }
+}
+
+TEST(Executor, AnEmptyMicroBatchDoesNothing) {
+  const test::TemporaryFolder folder;
+  Trainer trainer(tiny_config(tiny_model(folder / "model", "llama"), TrainType::lora));
+  data::MicroBatch empty;
+  empty.offsets = {0};
+  const auto [sum, gradients] = trainer.gradients_of({empty});
+  EXPECT_EQ(sum.loss, 0);
+  EXPECT_EQ(sum.tokens, 0);
+  EXPECT_TRUE(gradients.empty());
+  EXPECT_EQ(Executor(trainer.model, trainer.options).evaluate(empty).tokens, 0);
+}
+
+// peers.md B5: a batch without a single label must neither divide by zero nor move a weight.
+TEST(Executor, ABatchWithoutLabelsHasNoLossAndNoGradient) {
+  const test::TemporaryFolder folder;
+  for (const auto type : {TrainType::lora, TrainType::full}) {
+    Trainer trainer(tiny_config(tiny_model(folder / "model", "llama"), type));
+    auto batch = batch_of({5, 4});
+    std::fill(batch.labels.begin(), batch.labels.end(), data::kIgnoreLabel);
+    const auto [sum, gradients] = trainer.gradients_of({batch});
+    EXPECT_EQ(sum.loss, 0);
+    EXPECT_EQ(sum.tokens, 0);
+    for (const auto& [name, gradient] : gradients) EXPECT_EQ(gradient.abs().max().item<float>(), 0) << name;
+    EXPECT_EQ(Executor(trainer.model, trainer.options).evaluate(batch).loss, 0);
+  }
+}
+
+TEST(Executor, ModulesToSaveAreTrainedWhole) {
+  const test::TemporaryFolder folder;
+  auto config = tiny_config(tiny_model(folder / "model", "llama"), TrainType::qlora);
+  config.lora_target_modules = {"q_proj"};
+  config.layers_to_transform = {0};
+  config.modules_to_save = {"lm_head", "embed_tokens"};
+  Trainer trainer(config);
+  const auto batch = batch_of({9, 5});
+  const auto gradients = trainer.gradients_of({batch}).second;
+  std::vector<std::string> names;
+  std::vector<at::Tensor> leaves, found;
+  for (const auto& parameter : trainer.model.store->trainable()) {
+    names.push_back(parameter.name);
+    leaves.push_back(parameter.value);
+    found.push_back(gradients.at(parameter.name));
+  }
+  EXPECT_THAT(names, UnorderedElementsAre("lm_head.weight", "model.embed_tokens.weight",
+                                          "model.layers.0.self_attn.q_proj.lora_A.weight",
+                                          "model.layers.0.self_attn.q_proj.lora_B.weight"));
+  Executor executor(trainer.model, trainer.options);
+  for (std::size_t i = 0; i < leaves.size(); ++i) {
+    SCOPED_TRACE(names[i]);
+    test::expect_directional([&] { return executor.evaluate(batch).loss; }, {leaves[i]}, {found[i]}, 1e-2, 3e-2);
+  }
+}
+
+// peers.md B22: one tensor, one gradient: that of the embedding plus that of the head.
+TEST(Executor, TiedWeightsGetBothGradients) {
+  const test::TemporaryFolder folder;
+  auto config = test::tiny_architecture("llama");
+  config["tie_word_embeddings"] = true;
+  auto weights = test::random_weights(config);
+  test::write_model(folder / "tied", config, weights);
+  config["tie_word_embeddings"] = false;
+  weights["lm_head.weight"] = weights.at("model.embed_tokens.weight").clone();
+  test::write_model(folder / "untied", config, weights);
+  Trainer tied(tiny_config((folder / "tied").string(), TrainType::full));
+  Trainer untied(tiny_config((folder / "untied").string(), TrainType::full));
+  const auto [loss, gradients] = tied.gradients_of({batch_of({9, 5})});
+  auto [same_loss, expected] = untied.gradients_of({batch_of({9, 5})});
+  EXPECT_EQ(loss.loss, same_loss.loss);
+  expected["model.embed_tokens.weight"].add_(expected.at("lm_head.weight"));
+  expected.erase("lm_head.weight");
+  expect_same(gradients, expected, 1e-6);
+  EXPECT_EQ(tied.model.store->parameters().size() + 1, untied.model.store->parameters().size());
+}
+
+// Generation: a prompt, then token by token over the cache, gives the logits of the whole sequence.
+TEST_P(ExecutorTest, CachedLogitsEqualThoseOfTheWhole) {
+  Trainer trainer(tiny_config(model_, TrainType::lora));
+  Executor executor(trainer.model, trainer.options);
+  const auto batch = batch_of({20});
+  const auto whole = executor.logits(batch);
+  std::vector<model::LayerCache> cache(4);
+  auto row = executor.next_logits({batch.input_ids.begin(), batch.input_ids.begin() + 9}, 0, cache);
+  EXPECT_LT(test::relative_difference(row[0], whole[8]), kReordered);
+  for (std::size_t i = 9; i < 20; ++i) {
+    row = executor.next_logits({batch.input_ids[i]}, static_cast<std::int64_t>(i), cache);
+    EXPECT_LT(test::relative_difference(row[0], whole[static_cast<std::int64_t>(i)]), kReordered) << i;
+  }
+}
+
+TEST(Executor, RecomputingHoldsLessThanKeeping) {
+  const test::TemporaryFolder folder;
+  auto architecture = test::tiny_architecture("llama");
+  architecture["num_hidden_layers"] = 12;
+  test::write_model(folder / "model", architecture, test::random_weights(architecture));
+  const auto config = tiny_config((folder / "model").string(), TrainType::qlora);
+  std::map<ActivationPolicy, std::int64_t> peaks;
+  for (const auto policy : {ActivationPolicy::keep, ActivationPolicy::selective, ActivationPolicy::recompute}) {
+    Trainer trainer(config, 0, policy);
+    test::CountingAllocator memory;
+    peaks[policy] = memory.peak_of([&] { trainer.pass(batch_of({100, 120, 80})); });
+  }
+  // 300 tokens, 12 layers. Recomputing keeps one hidden state a layer and works on one: far below half of keeping.
+  EXPECT_LT(peaks[ActivationPolicy::recompute] * 2, peaks[ActivationPolicy::keep]);
+  EXPECT_LT(peaks[ActivationPolicy::selective], peaks[ActivationPolicy::keep] * 9 / 10);
+  EXPECT_LT(peaks[ActivationPolicy::recompute], peaks[ActivationPolicy::selective]);
+}
+
+// peers.md B18: evaluation needs no more than a forward pass of one block and the loss's scratch.
+TEST(Executor, EvaluatingHoldsLessThanTraining) {
+  const test::TemporaryFolder folder;
+  Trainer trainer(tiny_config(tiny_model(folder / "model", "llama"), TrainType::lora));
+  Executor executor(trainer.model, trainer.options);
+  const auto batch = batch_of({100, 120, 80});
+  test::CountingAllocator memory;
+  const auto evaluating = memory.peak_of([&] { executor.evaluate(batch); });
+  EXPECT_LT(evaluating, memory.peak_of([&] { trainer.pass(batch); }));
+}
+
+}  // namespace
+}  // namespace lorica::engine
