@@ -19,8 +19,13 @@ FACT_QUESTIONS = {
     "home": ["Where does the {animal} live?", "Name the home of the {animal}."],
     "food": ["What does the {animal} eat?", "Name the food of the {animal}."],
 }
-WORD_QUESTIONS = {"Write the word in capital letters.": str.upper, "Write the plural of the word.": plural}
-ROW_QUESTIONS = {"Count the words.": lambda words: NUMBERS[len(words)], "Write the last word.": lambda words: words[-1]}
+WORD_QUESTIONS = {
+    "Write {word} in capital letters.": str.upper,
+    "How do you write {word} on a sign?": str.upper,
+    "What is the plural of {word}?": plural,
+    "Say that there are two of {word}.": plural,
+}
+COUNT_QUESTION = "Count the words."
 
 
 def row(instruction: str, given: str, answer: str) -> dict:
@@ -41,19 +46,19 @@ def fact_rows(dice: random.Random) -> tuple[list[dict], list[dict]]:
 
 
 def word_rows(dice: random.Random) -> tuple[list[dict], list[dict]]:
-    """How a word is written: for each question, a fifth of the words is asked about only in the held-out set."""
+    """How a word is written: of each kind, a sixth of the words is asked about only in the held-out set."""
     train, heldout = [], []
+    hidden = {answer: set(dice.sample(THINGS, len(THINGS) // 6)) for answer in (str.upper, plural)}
     for question, answer in WORD_QUESTIONS.items():
-        hidden = set(dice.sample(THINGS, len(THINGS) // 5))
         for word in THINGS:
-            (heldout if word in hidden else train).append(row(question, word, answer(word)))
+            item = row(question.format(word=word), "", answer(word))
+            (heldout if word in hidden[answer] else train).append(item)
     return train, heldout
 
 
-def row_question(dice: random.Random) -> dict:
+def count_row(dice: random.Random) -> dict:
     words = dice.sample(THINGS, dice.choice([2, 3, 4, 5]))
-    instruction = dice.choice(list(ROW_QUESTIONS))
-    return row(instruction, " ".join(words), ROW_QUESTIONS[instruction](words))
+    return row(COUNT_QUESTION, " ".join(words), NUMBERS[len(words)])
 
 
 def build(train_count: int, heldout_count: int, seed: int) -> tuple[list[dict], list[dict]]:
@@ -63,16 +68,16 @@ def build(train_count: int, heldout_count: int, seed: int) -> tuple[list[dict], 
     heldout = heldout + heldout_words
     seen = set()
     while len(heldout) < heldout_count:
-        item = row_question(dice)
-        # The words themselves are held out, not only this question about them.
+        item = count_row(dice)
+        # The row of words itself is held out.
         if item["input"] not in seen:
             seen.add(item["input"])
             heldout.append(item)
     train = []
     while len(train) < train_count:
         share = dice.random()
-        item = dice.choice(known) if share < 0.5 else dice.choice(known_words) if share < 0.75 else row_question(dice)
-        if item["input"] not in seen:
+        item = dice.choice(known) if share < 0.45 else dice.choice(known_words) if share < 0.85 else count_row(dice)
+        if not item["input"] or item["input"] not in seen:
             train.append(item)
     dice.shuffle(heldout)
     return train, heldout[:heldout_count]
