@@ -1,11 +1,13 @@
 #include "base/parallel.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <condition_variable>
 #include <exception>
 #include <memory>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/error.hpp"
@@ -98,13 +100,41 @@ class Pool {
 };
 
 int requested_threads = 0;
+ParallelRunner other_runner;
 
 Pool& pool() {
   static Pool instance(thread_count());
   return instance;
 }
 
+thread_local ParallelRunner foreign_runner;
+
+/// As Pool::run, on the threads that set_parallel_runner brought.
+void run_on_foreign_threads(std::int64_t chunks, const std::function<void(std::int64_t)>& body) {
+  std::atomic<std::int64_t> next{0};
+  std::exception_ptr error;
+  std::mutex error_mutex;
+  foreign_runner(thread_count(), [&] {
+    inside_body = true;
+    for (std::int64_t chunk = next++; chunk < chunks; chunk = next++) {
+      try {
+        body(chunk);
+      } catch (...) {
+        std::lock_guard lock(error_mutex);
+        if (!error) error = std::current_exception();
+        next = chunks;
+      }
+    }
+    inside_body = false;
+  });
+  if (error) std::rethrow_exception(error);
+}
+
 }  // namespace
+
+void set_parallel_runner(ParallelRunner runner) {
+  foreign_runner = std::move(runner);
+}
 
 void set_thread_count(int threads) {
   requested_threads = std::max(1, threads);
@@ -127,7 +157,16 @@ void parallel_for(std::int64_t count, std::int64_t grain,
     body(0, count);
     return;
   }
-  pool().run(chunks, [&](std::int64_t chunk) { body(chunk * size, std::min(count, (chunk + 1) * size)); });
+  const auto run_chunk = [&](std::int64_t chunk) { body(chunk * size, std::min(count, (chunk + 1) * size)); };
+  if (other_runner) {
+    other_runner(chunks, run_chunk);
+  } else {
+    pool().run(chunks, run_chunk);
+  }
+}
+
+void set_parallel_runner(ParallelRunner runner) {
+  other_runner = std::move(runner);
 }
 
 }  // namespace lorica

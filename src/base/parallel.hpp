@@ -6,6 +6,14 @@
 
 namespace lorica {
 
+/// Calls work() on up to `threads` threads at once, the caller's among them, and returns when all calls have. work()
+/// throws nothing.
+using ParallelRunner = std::function<void(int threads, const std::function<void()>& work)>;
+
+/// From now on parallel_for runs on another library's threads when it is called from this thread: two sets of threads
+/// would fight for the cores, as those of OpenMP go on spinning for a while after their work. Null undoes it.
+void set_parallel_runner(ParallelRunner runner);
+
 /// Threads that parallel_for uses (default: available_cores()). Set once at start-up, before the first use.
 void set_thread_count(int threads);
 int thread_count();
@@ -16,5 +24,11 @@ int thread_count();
 /// a body runs on the calling thread.
 void parallel_for(std::int64_t count, std::int64_t grain,
                   const std::function<void(std::int64_t begin, std::int64_t end)>& body);
+
+/// Another way to run chunks: runner(chunks, body) must call body(0) … body(chunks − 1), on any threads, and return
+/// when all are done. An engine with a thread pool of its own sets it, so that two pools don't fight for the cores.
+/// Empty: the workers here.
+using ParallelRunner = std::function<void(std::int64_t chunks, const std::function<void(std::int64_t chunk)>& body)>;
+void set_parallel_runner(ParallelRunner runner);
 
 }  // namespace lorica

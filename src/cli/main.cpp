@@ -2,9 +2,11 @@
 // (2: the user's mistake, 1: ours). No backtraces.
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <new>
 #include <string>
@@ -50,7 +52,16 @@ int print(std::string_view text) {
   return 0;
 }
 
-int dispatch(std::vector<std::string> words) {
+/// LibTorch's threads (GNU OpenMP) spin while they wait for the next product. Where other processes want the same
+/// cores, a spinning thread holds up the one it waits for, and a run slows down twenty times over. OpenMP reads its
+/// policy once, when the library is loaded, so the program starts itself again with it. The user's own choice stands.
+void wait_without_spinning(char** arguments) {
+  if (std::getenv("OMP_WAIT_POLICY") != nullptr || std::getenv("GOMP_SPINCOUNT") != nullptr) return;
+  ::setenv("OMP_WAIT_POLICY", "passive", 1);
+  ::execv("/proc/self/exe", arguments);  // returns only if it can't (no /proc): then go on as we are
+}
+
+int dispatch(std::vector<std::string> words, char** arguments) {
   if (words.empty() || asks_help(words.front())) return print(overview());
   if (words.front() == "--version" || words.front() == "version") return print("lorica " LORICA_VERSION "\n");
   if (words.front() == "help") return print(words.size() > 1 ? help_on(words[1]) : overview());
@@ -58,6 +69,7 @@ int dispatch(std::vector<std::string> words) {
   words.erase(words.begin());
   if (std::any_of(words.begin(), words.end(), asks_help)) return print(help_on(config::command_name(command)));
   const auto parsed = config::parse(command, words);
+  wait_without_spinning(arguments);
   if (parsed.config.verbose) setup_logging(true);
   for (const auto& note : parsed.notes) spdlog::info("{}", note);
   return runner(command)(parsed);
@@ -69,7 +81,7 @@ int dispatch(std::vector<std::string> words) {
 int main(int count, char** arguments) {
   lorica::setup_logging(false);
   try {
-    return lorica::cli::dispatch({arguments + 1, arguments + count});
+    return lorica::cli::dispatch({arguments + 1, arguments + count}, arguments);
   } catch (const lorica::Error& error) {
     fmt::print(stderr, "error: {}\n", error.what());
     return error.exit_code();

@@ -67,8 +67,6 @@ struct Config {
   std::string adapter;  ///< PEFT folder: continue from it (train), or base + adapter (generate, forward, merge)
   TrainType train_type = TrainType::qlora;  ///< qlora is the one that quantizes the base, for every command
   LoadFormat load_format = LoadFormat::automatic;
-  bool low_memory = true;
-  std::int64_t loading_workers = -1;  ///< -1: chosen from cores and memory
   Precision precision = Precision::bf16;
   DataType compute_dtype = DataType::automatic;
 
