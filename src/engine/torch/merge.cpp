@@ -1,3 +1,4 @@
+// Merging an adapter into the base weights, tensor by tensor, and comparing the result with base + adapter.
 #include "engine/merge.hpp"
 
 #include <ATen/ATen.h>
