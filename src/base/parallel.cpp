@@ -100,7 +100,6 @@ class Pool {
 };
 
 int requested_threads = 0;
-ParallelRunner other_runner;
 
 Pool& pool() {
   static Pool instance(thread_count());
@@ -158,15 +157,11 @@ void parallel_for(std::int64_t count, std::int64_t grain,
     return;
   }
   const auto run_chunk = [&](std::int64_t chunk) { body(chunk * size, std::min(count, (chunk + 1) * size)); };
-  if (other_runner) {
-    other_runner(chunks, run_chunk);
+  if (foreign_runner) {
+    run_on_foreign_threads(chunks, run_chunk);
   } else {
     pool().run(chunks, run_chunk);
   }
-}
-
-void set_parallel_runner(ParallelRunner runner) {
-  other_runner = std::move(runner);
 }
 
 }  // namespace lorica

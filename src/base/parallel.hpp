@@ -25,10 +25,4 @@ int thread_count();
 void parallel_for(std::int64_t count, std::int64_t grain,
                   const std::function<void(std::int64_t begin, std::int64_t end)>& body);
 
-/// Another way to run chunks: runner(chunks, body) must call body(0) … body(chunks − 1), on any threads, and return
-/// when all are done. An engine with a thread pool of its own sets it, so that two pools don't fight for the cores.
-/// Empty: the workers here.
-using ParallelRunner = std::function<void(std::int64_t chunks, const std::function<void(std::int64_t chunk)>& body)>;
-void set_parallel_runner(ParallelRunner runner);
-
 }  // namespace lorica

@@ -258,10 +258,8 @@ double TorchEngine::verify_saved(const std::filesystem::path& folder, const data
 std::unique_ptr<Engine> make_engine(const config::Config& config, Purpose purpose) {
   at::set_num_threads(thread_count());
   // Our kernels run between LibTorch's on its own threads: two pools would wait for each other's cores.
-  set_parallel_runner([](std::int64_t chunks, const std::function<void(std::int64_t)>& body) {
-    at::parallel_for(0, chunks, 1, [&](std::int64_t begin, std::int64_t end) {
-      for (auto chunk = begin; chunk < end; ++chunk) body(chunk);
-    });
+  set_parallel_runner([](int threads, const std::function<void()>& work) {
+    at::parallel_for(0, threads, 1, [&](std::int64_t, std::int64_t) { work(); });
   });
   kernels::set_kernel_mode(config.kernels == config::Kernels::reference ? kernels::KernelMode::reference
                                                                         : kernels::KernelMode::automatic);
