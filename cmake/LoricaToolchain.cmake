@@ -1,9 +1,10 @@
 # Compiler flags, linker, compiler cache and sanitizers, all carried by the interface target lorica_flags.
 find_program(LORICA_CCACHE ccache)
 if(LORICA_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
-  # The sloppiness settings are what ccache asks for when precompiled headers are in use.
+  # The sloppiness settings are what ccache asks for when precompiled headers are in use; the base folder lets
+  # all build folders and checkouts share what was compiled.
   set(CMAKE_CXX_COMPILER_LAUNCHER
-      ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime ${LORICA_CCACHE})
+      ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} CCACHE_NOHASHDIR=1 CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime ${LORICA_CCACHE})
 endif()
 
 add_library(lorica_flags INTERFACE)
