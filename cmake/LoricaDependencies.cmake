@@ -1,5 +1,5 @@
-# Finds every library that Lorica links. Optional ones (Arrow, sentencepiece) become empty lists when missing,
-# and the configure log says which feature that turns off.
+# Finds every library that Lorica links. An optional one (Arrow) becomes an empty list when it is
+# missing, and the configure log says which feature that turns off.
 find_package(Threads REQUIRED)
 find_package(PkgConfig REQUIRED)
 find_package(fmt REQUIRED)
@@ -57,17 +57,6 @@ if(arrow_status EQUAL 0)
   endforeach()
 else()
   message(STATUS "pyarrow not found: reading Parquet files is turned off (pip install pyarrow)")
-endif()
-
-set(LORICA_SENTENCEPIECE "")
-pkg_check_modules(SENTENCEPIECE IMPORTED_TARGET sentencepiece)
-if(SENTENCEPIECE_FOUND)
-  add_library(lorica_sentencepiece INTERFACE)
-  target_link_libraries(lorica_sentencepiece INTERFACE PkgConfig::SENTENCEPIECE)
-  target_compile_definitions(lorica_sentencepiece INTERFACE LORICA_HAS_SENTENCEPIECE=1)
-  set(LORICA_SENTENCEPIECE lorica_sentencepiece)
-else()
-  message(STATUS "sentencepiece not found: tokenizer.model files are turned off (libsentencepiece-dev)")
 endif()
 
 if(LORICA_TESTS)

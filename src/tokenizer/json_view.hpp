@@ -26,9 +26,7 @@ class JsonView {
     const auto found = value_->find(key);
     return {found == value_->end() ? missing : *found, where_ + "." + key};
   }
-  JsonView at(std::size_t index) const {
-    return {(*value_)[index], where_ + "[" + std::to_string(index) + "]"};
-  }
+  JsonView at(std::size_t index) const { return {(*value_)[index], where_ + "[" + std::to_string(index) + "]"}; }
   /// Elements of an array.
   std::size_t size() const {
     if (!value_->is_array()) wrong("an array");
