@@ -54,6 +54,12 @@ void check_whole(const fs::path& checkpoint) {
   if (!weights) raise<ModelError>("{}: has no tensors", checkpoint.string());
 }
 
+/// The folder that --resume names, with or without a slash at its end.
+fs::path named_checkpoint(const config::Config& config) {
+  auto checkpoint = fs::path(config.resume).lexically_normal();
+  return checkpoint.has_filename() ? checkpoint : checkpoint.parent_path();
+}
+
 /// Folders of runs inside `output`, newest name first, and `output` itself.
 std::vector<fs::path> candidate_folders(const fs::path& output) {
   std::vector<fs::path> folders;
@@ -72,7 +78,7 @@ fs::path choose_run_folder(const config::Config& config) {
   const fs::path output = config.output_dir;
   check_writable(output);
   if (!config.resume.empty()) {
-    if (config.resume != "latest") return fs::path(config.resume).lexically_normal().parent_path();
+    if (config.resume != "latest") return named_checkpoint(config).parent_path();
     for (const auto& folder : candidate_folders(output)) {
       if (newest_checkpoint(folder, check_whole)) return folder;
     }
@@ -93,8 +99,7 @@ fs::path choose_run_folder(const config::Config& config) {
 
 fs::path find_checkpoint(const config::Config& config, const fs::path& run_folder) {
   if (config.resume != "latest") {
-    fs::path checkpoint = fs::path(config.resume).lexically_normal();
-    if (!checkpoint.has_filename()) checkpoint = checkpoint.parent_path();
+    const auto checkpoint = named_checkpoint(config);
     if (!fs::is_directory(checkpoint)) raise<ConfigError>("--resume {}: there is no such folder", config.resume);
     check_whole(checkpoint);
     return checkpoint;
