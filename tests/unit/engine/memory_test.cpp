@@ -9,6 +9,7 @@
 
 #include "base/error.hpp"
 #include "base/machine.hpp"
+#include "base/parallel.hpp"
 #include "base/strings.hpp"
 #include "engine/engine.hpp"
 #include "engine/memory_estimate.hpp"
@@ -123,6 +124,7 @@ void PrintTo(const EstimateCase& item, std::ostream* out) {
 [[noreturn]] void measure_training(const EstimateCase& item) {
   std::string figures;
   bool holds = false;
+  set_thread_count(1);  // threads that wait for a busy machine's cores would make this minutes
   {
     test::TemporaryFolder folder;
     std::filesystem::create_directories(folder / "model");
