@@ -2,6 +2,8 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "kernels/blockwise_8bit.hpp"
+#include "kernels/gemm.hpp"
+#include "kernels/mode.hpp"
 #include "quant/composed.hpp"
 #include "quant/layout.hpp"
 
@@ -21,6 +23,48 @@ at::Tensor block_absmax(const StoredWeight& weight) {
   return absmax;
 }
 
+// Below this many rows a dense weight is read once and hardly used: packing it would cost more than the product.
+constexpr std::int64_t kFewRows = 16;
+
+/// Whether kernels/gemm.hpp does the product: float32 on a CPU whose instructions it is written for. ATen does the
+/// rest.
+bool has_kernel(const at::Tensor& x, const StoredWeight& weight) {
+  if (!x.is_cpu() || x.scalar_type() != at::kFloat || x.size(-1) == 0 || !weight.data.is_cpu()) return false;
+  if (kernels::instruction_set() == kernels::InstructionSet::reference) return false;
+  if (weight.quantized()) return true;
+  return !weight.data.requires_grad() && is_float_type(weight.data.scalar_type()) && weight.data.dim() == 2 &&
+         weight.data.is_contiguous() && x.numel() / x.size(-1) >= kFewRows;
+}
+
+/// x · Wᵀ + bias, or x · W if `by_columns`, by the kernel. x [..., k] -> [..., n], float32.
+at::Tensor kernel_product(const at::Tensor& x, const StoredWeight& weight, const std::optional<at::Tensor>& bias,
+                          bool by_columns) {
+  const std::int64_t rows = weight.shape[0], columns = weight.shape[1], k = x.size(-1), n = by_columns ? columns : rows;
+  const auto flat = x.contiguous().view({-1, k});
+  auto y = at::empty({flat.size(0), n}, x.options());
+  if (bias) y.copy_(bias->expand_as(y));
+  at::Tensor absmax;  // outlives the view of it
+  kernels::MatrixSource source;
+  if (weight.quantized()) {
+    absmax = block_absmax(weight);
+    source = kernels::packed_matrix(code_of(weight.format.kind), weight.data.data_ptr<std::uint8_t>(),
+                                    absmax.data_ptr<float>(), weight.format.block_size, rows, columns);
+  } else {
+    source =
+        kernels::dense_matrix(weight.data.data_ptr(), float_type(weight.data.scalar_type()), rows, columns, columns);
+  }
+  kernels::gemm(kernels::dense_matrix(flat.data_ptr(), kernels::FloatType::f32, flat.size(0), k, k),
+                by_columns ? source : transposed(source), bias ? 1.0f : 0.0f, y.data_ptr<float>(), n);
+  auto shape = x.sizes().vec();
+  shape.back() = n;
+  return y.view(shape);
+}
+
+at::Tensor product(const at::Tensor& x, const StoredWeight& weight, const std::optional<at::Tensor>& bias) {
+  if (has_kernel(x, weight)) return kernel_product(x, weight, bias, false);
+  return at::linear(x, dequantize(weight, x.scalar_type()), bias);
+}
+
 /// A stored weight as autograd can keep it between forward and backward (the tensors are shared, not copied).
 struct HeldWeight : torch::CustomClassHolder {
   explicit HeldWeight(const StoredWeight& kept) : weight(kept) {}
@@ -33,7 +77,7 @@ struct FrozenLinear : torch::autograd::Function<FrozenLinear> {
                             const std::optional<at::Tensor>& bias, const StoredWeight& weight) {
     context->saved_data["has_bias"] = bias.has_value();
     context->saved_data["weight"] = at::IValue::make_capsule(c10::make_intrusive<HeldWeight>(weight));
-    return at::linear(x, dequantize(weight, x.scalar_type()), bias);
+    return product(x, weight, bias);
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
@@ -74,18 +118,20 @@ at::Tensor linear(const at::Tensor& x, const StoredWeight& weight, const at::Ten
   check_shapes(x, weight, 1);
   std::optional<at::Tensor> typed_bias;  // autograd takes an absent tensor, not an undefined one
   if (bias.defined()) typed_bias = bias.to(x.scalar_type());
-  if (!weight.quantized() && (weight.data.requires_grad() || weight.data.scalar_type() == x.scalar_type())) {
+  if (!weight.quantized() && !has_kernel(x, weight) &&
+      (weight.data.requires_grad() || weight.data.scalar_type() == x.scalar_type())) {
     return at::linear(x, weight.data.to(x.scalar_type()), typed_bias);
   }
   const bool needs_grad =
       at::GradMode::is_enabled() && (x.requires_grad() || (typed_bias && typed_bias->requires_grad()));
-  if (!needs_grad) return at::linear(x, dequantize(weight, x.scalar_type()), typed_bias);
+  if (!needs_grad) return product(x, weight, typed_bias);
   return FrozenLinear::apply(x, typed_bias, weight);
 }
 
 at::Tensor linear_backward_input(const at::Tensor& grad_y, const StoredWeight& weight) {
   check_shapes(grad_y, weight, 0);
   const at::NoGradGuard no_grad;
+  if (has_kernel(grad_y, weight)) return kernel_product(grad_y, weight, std::nullopt, true);
   return at::matmul(grad_y, dequantize(weight, grad_y.scalar_type()));
 }
 
