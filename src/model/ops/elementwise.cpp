@@ -3,19 +3,47 @@
 #include <ATen/OpMathType.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "kernels/elementwise.hpp"
+#include "kernels/mode.hpp"
+
 namespace lorica::model {
 namespace {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
+/// Whether kernels/elementwise.hpp does it: float32 on a CPU whose instructions it is written for. ATen does the rest.
+bool has_kernel(const at::Tensor& x) {
+  return x.is_cpu() && x.scalar_type() == at::kFloat && x.numel() > 0 &&
+         kernels::instruction_set() != kernels::InstructionSet::reference;
+}
+
 at::Tensor inverse_rms(const at::Tensor& x32, double eps) {
   return x32.square().mean(-1, true).add_(eps).rsqrt_();
 }
 
 at::Tensor normalize(const at::Tensor& x, const at::Tensor& weight, double eps) {
+  if (has_kernel(x)) {
+    const auto in = x.contiguous(), scale = weight.to(at::kFloat).contiguous();
+    auto y = at::empty_like(in);
+    kernels::rms_norm(in.data_ptr(), scale.data_ptr<float>(), kernels::FloatType::f32, in.numel() / in.size(-1),
+                      in.size(-1), static_cast<float>(eps), y.data_ptr());
+    return y;
+  }
   const auto x32 = x.to(at::toOpMathType(x.scalar_type()));
   return (x32 * inverse_rms(x32, eps)).to(x.scalar_type()).mul(weight.to(x.scalar_type()));
+}
+
+variable_list rms_norm_gradients(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& dy, double eps,
+                                 bool need_x, bool need_weight) {
+  const auto in = x.contiguous(), scale = weight.to(at::kFloat).contiguous(), grad = dy.contiguous();
+  at::Tensor dx, dw;
+  if (need_x) dx = at::empty_like(in);
+  if (need_weight) dw = at::empty({in.size(-1)}, in.options());
+  kernels::rms_norm_backward(in.data_ptr(), scale.data_ptr<float>(), grad.data_ptr(), kernels::FloatType::f32,
+                             in.numel() / in.size(-1), in.size(-1), static_cast<float>(eps),
+                             need_x ? dx.data_ptr() : nullptr, need_weight ? dw.data_ptr<float>() : nullptr);
+  return {dx, need_weight ? dw.to(weight.scalar_type()) : dw, at::Tensor()};
 }
 
 struct RmsNorm : torch::autograd::Function<RmsNorm> {
@@ -28,6 +56,10 @@ struct RmsNorm : torch::autograd::Function<RmsNorm> {
   // With n = x·r, r = (mean(x²)+eps)^(−1/2), g = dy·w:  dx = r · (g − n · mean(g·n)),  dw = Σ_rows dy·n.
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const auto saved = ctx->get_saved_variables();
+    if (has_kernel(saved[0])) {
+      return rms_norm_gradients(saved[0], saved[1], grads[0], ctx->saved_data["eps"].toDouble(),
+                                ctx->needs_input_grad(0), ctx->needs_input_grad(1));
+    }
     const auto wide = at::toOpMathType(saved[0].scalar_type());
     const auto x32 = saved[0].to(wide);
     const auto r = inverse_rms(x32, ctx->saved_data["eps"].toDouble());
@@ -46,15 +78,33 @@ struct RmsNorm : torch::autograd::Function<RmsNorm> {
   }
 };
 
+at::Tensor gated(const at::Tensor& gate, const at::Tensor& up) {
+  if (!has_kernel(gate)) return at::silu(gate).mul_(up);
+  const auto g = gate.contiguous(), u = up.contiguous();
+  auto y = at::empty_like(g);
+  const std::int64_t features = g.size(-1);
+  kernels::swiglu(g.data_ptr(), u.data_ptr(), features, kernels::FloatType::f32, g.numel() / features, features,
+                  y.data_ptr());
+  return y;
+}
+
 struct SwiGlu : torch::autograd::Function<SwiGlu> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& gate, const at::Tensor& up) {
     ctx->save_for_backward({gate, up});
-    return at::silu(gate).mul_(up);
+    return gated(gate, up);
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const auto saved = ctx->get_saved_variables();
     const auto& gate = saved[0];
+    if (has_kernel(gate)) {
+      const auto g = gate.contiguous(), u = saved[1].contiguous(), dy = grads[0].contiguous();
+      auto dgate = at::empty_like(g), dup = at::empty_like(u);
+      const std::int64_t features = g.size(-1);
+      kernels::swiglu_backward(g.data_ptr(), u.data_ptr(), features, dy.data_ptr(), kernels::FloatType::f32,
+                               g.numel() / features, features, dgate.data_ptr(), dup.data_ptr());
+      return {dgate, dup};
+    }
     auto up_grad = at::silu(gate).mul_(grads[0]);
     auto gate_grad = at::silu_backward(grads[0] * saved[1], gate);
     return {gate_grad, up_grad};
@@ -62,6 +112,14 @@ struct SwiGlu : torch::autograd::Function<SwiGlu> {
 };
 
 at::Tensor rotate(const at::Tensor& x, const at::Tensor& cosine, const at::Tensor& sine, bool inverse) {
+  if (has_kernel(x)) {
+    const auto in = x.contiguous(), c = cosine.contiguous(), s = sine.contiguous();
+    auto y = at::empty_like(in);
+    const kernels::RotaryShape shape{in.size(0), in.size(1), in.size(2), 2 * c.size(-1), in.size(1) * in.size(2)};
+    kernels::rotary(in.data_ptr(), c.data_ptr<float>(), s.data_ptr<float>(), kernels::FloatType::f32, shape, inverse,
+                    y.data_ptr());
+    return y;
+  }
   const auto half = cosine.size(-1), rest = x.size(-1) - 2 * half;
   const auto c = cosine.to(x.scalar_type()).unsqueeze(1), s = sine.to(x.scalar_type()).unsqueeze(1);
   const auto first = x.narrow(-1, 0, half), second = x.narrow(-1, half, half);
@@ -101,7 +159,7 @@ Value rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps, bool s
 Value swiglu(const at::Tensor& gate, const at::Tensor& up, bool selective) {
   Value result{SwiGlu::apply(gate, up), {}};
   if (selective) {
-    result.recipe = [gate = gate.detach(), up = up.detach()] { return at::silu(gate).mul_(up); };
+    result.recipe = [gate = gate.detach(), up = up.detach()] { return gated(gate, up); };
   }
   return result;
 }

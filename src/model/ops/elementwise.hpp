@@ -1,5 +1,5 @@
 // The cheap operations between matrix products, each with a hand-written backward that keeps as little as it can.
-// All are composed of ATen operations, so that they run on any device.
+// float32 on the CPU runs kernels/elementwise.hpp; all else is composed of ATen operations, which run on any device.
 #pragma once
 
 #include "model/ops/kept.hpp"

@@ -4,6 +4,7 @@
 
 #include <ATen/ATen.h>
 
+#include "kernels/mode.hpp"
 #include "model/gradient_check.hpp"
 
 namespace lorica::model {
@@ -121,6 +122,28 @@ TEST(Recipes, HoldNoCopyOfTheValue) {
   held = plain.kept();
   EXPECT_EQ(selective.tensor.storage().use_count(), before);
   EXPECT_EQ(plain.tensor.storage().use_count(), before_plain + 1);
+}
+
+// float32 runs our kernels; with `--kernels reference`, and on other devices, ATen. Inputs are slices of a larger
+// tensor, as those of fused products are.
+TEST(Kernels, EqualTheAtenPathsInFloat) {
+  const auto results = [](kernels::KernelMode mode) {
+    kernels::set_kernel_mode(mode);
+    auto x = leaf({11, 100}, 1), weight = leaf({48}, 2);
+    const auto gate = x.narrow(1, 0, 48), up = x.narrow(1, 50, 48), heads = gate.view({11, 2, 24});
+    const auto angle = normal({11, 8}, 3), direction = normal({11, 48}, 4);
+    std::vector<at::Tensor> all = {rms_norm(gate, weight, 1e-6, false).tensor, swiglu(gate, up, false).tensor,
+                                   rotary(heads, angle.cos(), angle.sin()).reshape({11, 48})};
+    for (std::size_t i = 0; i < 3; ++i) {
+      all.push_back(gradients_of((all[i] * direction).sum(), {x})[0]);
+      if (i == 0)
+        all.push_back(gradients_of((rms_norm(gate, weight, 1e-6, false).tensor * direction).sum(), {weight})[0]);
+    }
+    kernels::set_kernel_mode(kernels::KernelMode::automatic);
+    return all;
+  };
+  const auto ours = results(kernels::KernelMode::automatic), aten = results(kernels::KernelMode::reference);
+  for (std::size_t i = 0; i < ours.size(); ++i) EXPECT_LT(relative_difference(ours[i], aten[i]), kFloatTolerance) << i;
 }
 
 }  // namespace
