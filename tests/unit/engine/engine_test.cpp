@@ -148,8 +148,7 @@ TEST_F(EngineTest, ANonFiniteGradientStopsBeforeTheUpdate) {
   const auto engine = make_engine(config(TrainType::lora), Purpose::train);
   const auto before = engine->logits(batch_of({6}));
   engine->forward_backward(batch_of({9}), std::numeric_limits<double>::infinity(), 0);
-  EXPECT_THAT(test::message_of<TrainingError>([&] { engine->optimizer_step(kRate, 1.0); }),
-              HasSubstr(".lora_"));
+  EXPECT_THAT(test::message_of<TrainingError>([&] { engine->optimizer_step(kRate, 1.0); }), HasSubstr(".lora_"));
   EXPECT_EQ(engine->logits(batch_of({6})), before);
   engine->discard_gradients();
   train(*engine, 0, 1);
