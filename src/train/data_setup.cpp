@@ -44,7 +44,7 @@ data::DataOptions data_options(const config::Config& config) {
       {config::Truncation::split, data::Truncation::split}};
   data::DataOptions options;
   options.sources = sources(config.dataset, config.dataset_path);
-  options.eval_sources = sources(config.eval_dataset, config.dataset_path);
+  options.eval_sources = sources(config.eval_dataset, "");
   options.format = formats.at(config.dataset_format);
   options.loss_on = config.train_on == config::TrainOn::all ? data::LossOn::everything : data::LossOn::completions;
   options.truncation = truncations.at(config.truncation);

@@ -197,6 +197,13 @@ std::vector<std::int32_t> TorchEngine::generate(const std::vector<std::int32_t>&
                                                 const GenerationOptions& options,
                                                 const std::function<bool(std::int32_t)>& on_token) {
   if (prompt.empty()) throw DataError("the prompt has no tokens: give some text");
+  for (const auto id : prompt) {
+    if (id < 0 || id >= model_.architecture.vocabulary) {
+      raise<DataError>(
+          "the prompt holds token {}, but the model's embedding has {} rows: the tokenizer belongs to another model",
+          id, model_.architecture.vocabulary);
+    }
+  }
   std::vector<model::LayerCache> cache(static_cast<std::size_t>(model_.architecture.layers));
   std::vector<std::int32_t> generated, next = prompt;
   std::int64_t position = 0;
