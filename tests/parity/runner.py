@@ -18,6 +18,13 @@ def lorica(*arguments, environment=None) -> str:
     return result.stdout + result.stderr
 
 
+def refused(*arguments) -> str:
+    """Runs the binary, which must refuse with exit code 2; returns its message."""
+    result = subprocess.run([str(build_folder() / "lorica"), *map(str, arguments)], capture_output=True, text=True, timeout=300)
+    assert result.returncode == 2, f"exit code {result.returncode}\n{result.stdout}{result.stderr}"
+    return result.stderr
+
+
 def lorica_logits(work: Path, model, ids: torch.Tensor, *arguments) -> torch.Tensor:
     """Logits [batch, sequence, vocabulary] of `lorica forward`."""
     work = Path(work)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
 from models import load_model, make_model, random_tokens, sample_text
-from runner import largest, lorica, lorica_logits, train_metrics
+from runner import largest, lorica, lorica_logits, refused, train_metrics
 
 STEPS, BATCH, ACCUMULATION, LR = 50, 4, 2, 1e-3
 ROWS = 96  # 12 whole steps an epoch: the last step of an epoch would be short otherwise
@@ -177,6 +177,17 @@ def test_merge_onto_the_base_that_qlora_saw(tmp_path):
     live = lorica_logits(tmp_path, folder, ids, "--adapter", adapter, "--n_bits", 4, "--precision", "fp32")
     with torch.no_grad():
         assert largest(load_model(tmp_path / "merged")(ids).logits, live) < 1e-4
+
+
+def test_merge_refuses_another_vocabulary(tmp_path):
+    """Table B row 24: nothing is resized unasked."""
+    folder = make_model("llama", tmp_path / "model", vocabulary=320)
+    other = make_model("llama", tmp_path / "other", vocabulary=336)
+    write_rows(tmp_path / "rows.jsonl", 16)
+    lorica(*our_arguments(other, tmp_path / "rows.jsonl", tmp_path / "out", False, "--max_steps", 2, "--modules_to_save", "lm_head"))
+    message = refused("merge", "--model", folder, "--adapter", tmp_path / "out" / "final", "--output", tmp_path / "merged")
+    assert "lm_head" in message and "336" in message and "320" in message and "vocabulary" in message
+    assert not (tmp_path / "merged").exists()
 
 
 def test_full_fine_tuning_follows_transformers(tmp_path):
