@@ -34,7 +34,7 @@ def test_malformed_lines_are_skipped_only_if_asked_and_counted(lorica, training,
     rewrite(rows, 17, '{"instruction": "x", "output": ')
     rewrite(rows, 40, "no json at all")
     result = lorica.ok(*training, "--skip_bad_rows")
-    assert "2" in next(line for line in result.text.splitlines() if "skip" in line)
+    assert "2" in next(line for line in result.text.splitlines() if "skipped: malformed" in line)
 
 
 def test_row_without_the_needed_column(lorica, training, rows, output):
