@@ -90,7 +90,7 @@ MemoryEstimate estimate_memory(const config::Config& config, std::int64_t tokens
   // The head's gradient is summed in float32, then rounded to the stored dtype.
   const auto head = static_cast<std::uint64_t>(arch.vocabulary * arch.hidden_size);
   if (full) estimate.loss += stored == 4 ? head * 4 : head * (4 + stored);
-  estimate.base = std::uint64_t{400} << 20;
+  estimate.base = std::uint64_t{160} << 20;
   return estimate;
 }
 
