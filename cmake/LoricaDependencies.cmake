@@ -67,5 +67,8 @@ if(LORICA_BENCH)
   find_package(benchmark REQUIRED)
 endif()
 
-# RPATH to LibTorch and Arrow in the build tree and after `install`, so that build/lorica runs as it is.
+# RPATH to LibTorch and Arrow, so that build/lorica and an installed one run as they are. Named here, because CMake leaves
+# out folders inside the project, where .venv lies.
+get_filename_component(LORICA_TORCH_LIBRARIES "${TORCH_LIBRARY}" DIRECTORY)
+set(CMAKE_INSTALL_RPATH "${LORICA_TORCH_LIBRARIES}" ${arrow_lib_dir})
 set(CMAKE_INSTALL_RPATH_USE_LINK_PATH ON)

@@ -2,6 +2,7 @@
 
 import json
 import struct
+import subprocess
 
 import pytest
 import tiny
@@ -95,3 +96,10 @@ def test_packing_gives_the_same_losses(lorica, training, output, tmp_path):
     lorica.ok(*training, "--output_dir", other)
     for a, b in zip(metrics(output), metrics(other), strict=True):
         assert abs(a["loss"] - b["loss"]) < 2e-5 * max(1, a["loss"])
+
+
+def test_the_installed_program_runs_as_it_is(lorica, tmp_path):
+    """`make install` leaves a program that finds LibTorch and Arrow by itself."""
+    subprocess.run(["cmake", "--install", lorica.binary.parent, "--prefix", tmp_path / "prefix"], check=True, capture_output=True)
+    shown = subprocess.run([tmp_path / "prefix" / "bin" / "lorica", "--version"], capture_output=True, text=True, env={"PATH": "/usr/bin:/bin"})
+    assert shown.returncode == 0 and shown.stdout.startswith("lorica"), shown.stderr
