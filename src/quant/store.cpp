@@ -34,7 +34,7 @@ std::string position(std::int64_t index, const std::vector<std::int64_t>& shape)
                     position(index, shape));
 }
 
-/// A weight of `format` and `shape` with its tensors allocated, not filled; absmax in float32 for now.
+/// A weight of `format` and `shape` with its tensors allocated, not filled; absmax still in float32.
 StoredWeight allocate(const WeightFormat& format, const std::vector<std::int64_t>& shape, std::string_view name) {
   check_format(format);
   StoredWeight weight;
