@@ -55,6 +55,12 @@ class TrainingError : public Error {
   explicit TrainingError(const std::string& message) : Error(message, 1) {}
 };
 
+/// Another process of the run that failed, stopped answering or can't be reached. The message names the first one.
+class PeerError : public Error {
+ public:
+  explicit PeerError(const std::string& message) : Error(message, 1) {}
+};
+
 /// Throws `E` with a formatted message: `raise<DataError>("{}: line {}: …", path, line)`.
 template <class E, class... Args>
 [[noreturn]] void raise(fmt::format_string<Args...> format, Args&&... args) {

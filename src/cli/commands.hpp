@@ -11,6 +11,7 @@ int run_merge(const config::ParsedConfig& parsed);
 int run_generate(const config::ParsedConfig& parsed);
 int run_forward(const config::ParsedConfig& parsed);
 int run_tokenize(const config::ParsedConfig& parsed);
+int run_plan(const config::ParsedConfig& parsed);
 int run_report(const config::ParsedConfig& parsed);
 int run_options(const config::ParsedConfig& parsed);  // help.cpp
 

@@ -15,8 +15,8 @@ namespace {
 
 using config::Command;
 
-constexpr Command kCommands[] = {Command::train,    Command::generate, Command::merge,  Command::report,
-                                 Command::tokenize, Command::forward,  Command::options};
+constexpr Command kCommands[] = {Command::train,    Command::generate, Command::merge, Command::report,
+                                 Command::tokenize, Command::forward,  Command::plan,  Command::options};
 
 /// Commands to come, and what serves meanwhile.
 constexpr std::pair<const char*, const char*> kLater[] = {
@@ -25,7 +25,6 @@ constexpr std::pair<const char*, const char*> kLater[] = {
     {"expand", ""},
     {"convert", ""},
     {"export", "merge writes a model that other programs load"},
-    {"plan", "train checks the memory before it loads (check_memory)"},
     {"doctor", ""},
     {"mcp", ""},
 };

@@ -39,6 +39,8 @@ Run runner(config::Command command) {
       return run_report;
     case config::Command::options:
       return run_options;
+    case config::Command::plan:
+      return run_plan;
   }
   raise<Error>("internal error: unknown command");
 }

@@ -22,12 +22,13 @@ class Checker {
 
   void run() {
     required();
-    if (command_ == Command::train) {
+    if (is_about_training(command_)) {
       contradictions();
       full_fine_tuning();
       without_effect();
+      distribution();
     }
-    if (command_ == Command::train || command_ == Command::forward || command_ == Command::generate) quantization();
+    if (is_about_training(command_) || command_ == Command::forward || command_ == Command::generate) quantization();
   }
 
  private:
@@ -54,7 +55,7 @@ class Checker {
     const char* model = "give the folder of the base model, --model_name DIR";
     if (command_ != Command::report && command_ != Command::options)
       need("model_name", !config_.model_name.empty(), model);
-    if (command_ == Command::train) {
+    if (is_about_training(command_)) {
       need("output_dir", !config_.output_dir.empty(), "give a folder");
       need("dataset", !config_.dataset.empty(), "give a data set's name or file");
       if (config_.preset == Preset::qlora_pipe_lite) required_by_pipe_lite();
@@ -194,10 +195,44 @@ class Checker {
     if (!config_.save_model) {
       note_unused({"save_steps", "save_total_limit", "checkpoint_interval_hours"}, "with save_model false");
     }
-    const auto* offload = find("use_cpu_offload");
-    if (offload != nullptr && std::get<bool>(offload->value) && config_.backend != Backend::cpu &&
-        config_.backend != Backend::automatic) {
-      problem(fmt::format("{}: offloading from a GPU is not built yet", offload->source));
+  }
+
+  void distribution() {
+    if (find("use_cpu_offload") != nullptr && config_.use_cpu_offload) {
+      if (config_.backend == Backend::cuda || config_.backend == Backend::mps) {
+        problem(fmt::format("{}: offloading from a GPU is not built yet", source("use_cpu_offload")));
+      } else if (command_ == Command::train) {
+        parsed_.notes.push_back(
+            fmt::format("{} true: on the CPU, parameters are in host memory anyway; on a GPU they "
+                        "stay there, offloading is not built yet",
+                        source("use_cpu_offload")));
+      }
+    }
+    if (config_.use_activation_cpu_offload && recompute_policy(config_) != Recompute::recompute) {
+      problem(
+          fmt::format("{}: what is moved to host memory is the input of each block, so the rest must be "
+                      "recomputed: give --recompute recompute",
+                      source("use_activation_cpu_offload")));
+    }
+    if (config_.world_size == 0) problem(fmt::format("{}: 0 processes can't train", source("world_size")));
+    if (config_.world_size > 0 && config_.world_size % config_.pipeline_stages != 0) {
+      problem(fmt::format("{}: {} stages don't divide {} processes ({})", source("pipeline_stages"),
+                          config_.pipeline_stages, config_.world_size, source("world_size")));
+    }
+    if (config_.pipeline_stages == 1) {
+      note_unused(
+          {"partition_method", "use_column_major_topology", "pipeline_interleave", "eval_gradient_accumulation_steps"},
+          "with one pipeline stage");
+    }
+    const auto& method = config_.partition_method;
+    if (method != "uniform" && method != "parameters" && !method.starts_with("type:")) {
+      problem(fmt::format("{}: '{}' is no way of dealing blocks to stages: use uniform, parameters or type:REGEX",
+                          source("partition_method"), method));
+    }
+    const bool hybrid = config_.sharding_strategy == Sharding::hybrid_full_shard ||
+                        config_.sharding_strategy == Sharding::hybrid_shard_grad_op;
+    if (!hybrid && config_.hybrid_shard_size > 0) {
+      note_unused({"hybrid_shard_size"}, "with sharding_strategy " + value_text(config_, "sharding_strategy"));
     }
   }
 

@@ -108,7 +108,7 @@ class Reader {
 
   void read_positional(const std::string& argument) {
     if (command_ == Command::report) return add(option("run"), "run", "run folder", argument);
-    if (command_ == Command::train) return set_toml(argument);
+    if (is_about_training(command_)) return set_toml(argument);
     problem(fmt::format("'{}': not expected here; options start with --", argument));
   }
 
@@ -150,7 +150,7 @@ std::vector<std::string> all_names(Command command) {
 
 std::string unknown_option(std::string_view name, Command command) {
   for (const auto other : {Command::train, Command::generate, Command::merge, Command::forward, Command::tokenize,
-                           Command::report, Command::options}) {
+                           Command::report, Command::plan, Command::options}) {
     if (other != command && find_option(name, other) != nullptr) {
       return fmt::format("not an option of `lorica {}`; it belongs to `lorica {}`", command_name(command),
                          command_name(other));

@@ -14,7 +14,7 @@
 
 namespace lorica::config {
 
-enum class Command { train, merge, generate, forward, tokenize, report, options };
+enum class Command { train, merge, generate, forward, tokenize, report, options, plan };
 
 enum class Preset { fsdp_qlora, qlora_pipe_lite, qlora_evolved };
 enum class Backend { automatic, cpu, cuda, mps };
@@ -42,6 +42,8 @@ enum class TrainOn { completion, all };
 enum class Truncation { truncate, drop, error, split };
 enum class DocumentAttention { isolated };
 enum class Kernels { automatic, reference };
+/// How parameters, gradients and optimizer state are spread over the data-parallel processes.
+enum class Sharding { full_shard, shard_grad_op, ddp, hybrid_full_shard, hybrid_shard_grad_op };
 enum class LoadFormat { automatic, dummy };
 
 /// Paths and names are as the user wrote them; an empty string or list means "none" unless said otherwise.
@@ -134,6 +136,26 @@ struct Config {
   bool use_gradient_checkpointing = true;
   Recompute recompute = Recompute::automatic;
   std::int64_t logits_chunk_mb = 64;  ///< MiB of logits that exist at a time
+  bool use_cpu_offload = true;        ///< shards, gradients and optimizer state in host memory; on the CPU they are
+  bool use_activation_cpu_offload = false;  ///< what is kept for backward waits in host memory
+
+  // Many devices
+  std::int64_t world_size = -1;  ///< processes; -1: as many as there are devices (1 on the CPU)
+  Sharding sharding_strategy = Sharding::full_shard;
+  std::int64_t hybrid_shard_size = 0;  ///< hybrid_*: processes that share one copy; 0: those of a node
+  bool no_sync = false;                ///< gradients are reduced at the end of a step, not after each micro-batch
+  DataType reduce_dtype = DataType::automatic;  ///< of gradients while they are summed; automatic: their own
+  std::int64_t prefetch_blocks = 1;             ///< blocks that are gathered ahead of the one at work
+  bool low_memory = true;                       ///< each process reads and quantizes its share of the blocks only
+  std::string master_addr = "localhost";        ///< host of rank 0
+  std::int64_t master_port = 12355;  ///< its port; if not given, a free one where Lorica starts the processes
+  double peer_timeout = 15;          ///< seconds without a sign of life until a process counts as lost
+  std::string rank_logs;             ///< folder for one log file of each process; "": none
+  std::int64_t pipeline_stages = 1;
+  std::string partition_method = "uniform";  ///< "uniform", "parameters", "type:REGEX"
+  std::int64_t pipeline_interleave = 1;      ///< runs of blocks that each stage holds; 1: one-forward-one-backward
+  bool use_column_major_topology = false;    ///< a pipeline's stages are neighbouring ranks
+  std::int64_t eval_gradient_accumulation_steps = 0;  ///< micro-batches in a pipeline's evaluation; 0: as in training
 
   // Saving and logging
   bool save_model = true;
@@ -181,6 +203,11 @@ Config from_toml_file(const std::filesystem::path& path, Command command = Comma
 
 /// The configuration with every value written out, in the table's order; parse() of it gives an equal Config.
 std::string to_toml(const Config& config, Command command = Command::train);
+
+/// Commands that are about a training run: train, and plan, which foretells one.
+constexpr bool is_about_training(Command command) {
+  return command == Command::train || command == Command::plan;
+}
 
 /// "train", "merge", …
 std::string_view command_name(Command command);

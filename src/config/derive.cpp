@@ -57,7 +57,7 @@ void derive_train_type(const Context& context) {
   const auto* four = context.find("load_in_4bit");
   const auto* bits = context.find("n_bits");
   const auto given = type != nullptr ? config.train_type : TrainType::lora;
-  if (context.command != Command::train && type == nullptr) {
+  if (!is_about_training(context.command) && type == nullptr) {
     config.train_type = bits != nullptr && config.n_bits == 4 ? TrainType::qlora : TrainType::lora;
     if (bits == nullptr) config.n_bits = 16;
   }
@@ -133,6 +133,7 @@ void derive(Command command, const Chosen& chosen, ParsedConfig& parsed, std::ve
   if (stronger(context, completion, input, !input || !completion || flag(*input) != flag(*completion)) == completion) {
     set_by_flag(context, "completion_only_loss", "train_on", "completion", "all");
   }
+  set_by_flag(context, "use_ddp", "sharding_strategy", "ddp", "");
   derive_clipping(context);
   derive_warmup(context);
   derive_optimizer(context);

@@ -14,7 +14,7 @@ namespace lorica::config {
 namespace {
 
 constexpr Command kCommands[] = {Command::train,    Command::merge,  Command::generate, Command::forward,
-                                 Command::tokenize, Command::report, Command::options};
+                                 Command::tokenize, Command::report, Command::plan,     Command::options};
 constexpr std::size_t kColumns = 100;
 
 std::string default_text(const Option& row, Preset preset) {
@@ -136,6 +136,8 @@ std::string_view command_summary(Command command) {
       return "plot and summarize a run: lorica report FOLDER";
     case Command::options:
       return "list all options";
+    case Command::plan:
+      return "foretell memory, traffic and time of a run, before anything is loaded";
   }
   raise<Error>("internal error: unknown command");
 }

@@ -218,6 +218,8 @@ std::string_view command_name(Command command) {
       return "report";
     case Command::options:
       return "options";
+    case Command::plan:
+      return "plan";
   }
   raise<Error>("internal error: unknown command");
 }

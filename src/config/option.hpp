@@ -40,7 +40,7 @@ constexpr Commands command_bit(Command command) {
 inline constexpr Commands kTrain = command_bit(Command::train), kMerge = command_bit(Command::merge),
                           kGenerate = command_bit(Command::generate), kForward = command_bit(Command::forward),
                           kTokenize = command_bit(Command::tokenize), kReport = command_bit(Command::report),
-                          kOptions = command_bit(Command::options);
+                          kOptions = command_bit(Command::options), kPlan = command_bit(Command::plan);
 /// All commands that run a model; all that read data.
 inline constexpr Commands kModel = kTrain | kGenerate | kForward, kData = kTrain | kTokenize;
 
@@ -115,7 +115,10 @@ struct Option {
   std::vector<std::string> inert = {};  ///< values that change nothing; the first is shown as the default
   std::string help = {};
 
-  bool belongs_to(Command command) const { return (commands & command_bit(command)) != 0; }
+  /// plan foretells a training run: it takes train's options and some of its own.
+  bool belongs_to(Command command) const {
+    return (commands & (command_bit(command) | (command == Command::plan ? kTrain : 0))) != 0;
+  }
   /// Every name that `command` accepts, the canonical one first.
   std::vector<std::string> names(Command command) const;
   /// True if `written` is a name that only qlora-pipe-lite uses.

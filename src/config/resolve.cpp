@@ -116,7 +116,7 @@ ParsedConfig resolve(Command command, Settings settings) {
   std::string why;
   const auto preset = choose_preset(settings, chosen, why);
   parsed.preset = preset_name(preset);
-  if (command == Command::train) {
+  if (is_about_training(command)) {
     parsed.notes.push_back(fmt::format("preset {} ({})", parsed.preset, why));
     note_preset(preset, chosen, parsed.notes);
   }

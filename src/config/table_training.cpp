@@ -188,20 +188,18 @@ std::vector<Option> memory_options() {
       {.name = "use_cpu_offload",
        .aliases = {"cpu_offload"},
        .group = kMemory,
-       .field = none(Type::boolean),
-       .status = Status::noted,
-       .note =
-           "on the CPU, parameters are in host memory anyway; on a GPU they stay there, offloading is not built yet",
-       .inert = {"false"},
-       .help = "Keep parameters in host memory. Not built yet for GPUs"},
+       .field = of(&Config::use_cpu_offload),
+       .pipe_lite = "false",
+       .evolved = "false",
+       .help =
+           "Keep parameters, gradients and optimizer state in host memory and bring a block to the device when it is "
+           "at work. On the CPU they are there anyway; on a GPU it is not built yet"},
       {.name = "use_activation_cpu_offload",
        .aliases = {"activation_cpu_offload"},
        .group = kMemory,
-       .field = none(Type::boolean),
-       .status = Status::not_built,
-       .note = "recompute = \"recompute\" saves more memory",
-       .inert = {"false"},
-       .help = "Keep activations in host memory"},
+       .field = of(&Config::use_activation_cpu_offload),
+       .help = "Keep the inputs of blocks in host memory between forward and backward (with recompute; on the CPU they "
+               "are there anyway)"},
   };
 }
 

@@ -204,7 +204,7 @@ class Reader {
           settings_.problems.push_back(fmt::format("{}: expected a string, got {}", source(line, key), kind_of(node)));
         }
       } else if (key == "max_tokens" || key == "control_class") {
-        if (command_ == Command::train) read_key(key, node, line);
+        if (is_about_training(command_)) read_key(key, node, line);
       } else {
         const auto near = nearest_name(key, {"dataset_path", "max_tokens", "control_class"});
         settings_.problems.push_back(fmt::format("{}: unknown key of [[datasets]]{}", source(line, key),
