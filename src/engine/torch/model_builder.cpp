@@ -223,7 +223,9 @@ Model build_model(const config::Config& config, bool trains) {
     }
   }
   model.storage = loader.storage();
+  model.owned = {{0, model.blocks.size()}};
   model.store = std::make_unique<ResidentStore>(loader.take(), std::move(layouts));
+  for (std::size_t b = 0; b < model.blocks.size(); ++b) model.trains.push_back(model.store->trains(b));
   return model;
 }
 

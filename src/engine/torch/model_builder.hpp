@@ -8,8 +8,15 @@
 #include "engine/torch/parameter_store.hpp"
 #include "io/peft_adapter.hpp"
 #include "model/block.hpp"
+#include "parallel/mesh.hpp"
+#include "parallel/process_group.hpp"
 
 namespace lorica::engine {
+
+/// Blocks [begin, end).
+struct BlockRange {
+  std::size_t begin = 0, end = 0;
+};
 
 struct Model {
   std::filesystem::path folder;  ///< of the base model
@@ -22,6 +29,13 @@ struct Model {
   at::Device device = at::kCPU;
   at::ScalarType compute = at::kFloat;  ///< of activations and products
   std::string storage;                  ///< what the linear layers are stored as, for people
+  std::vector<bool> trains;             ///< by block, on whichever process it is: is anything in it trained?
+  parallel::Mesh mesh;                  ///< this process's place
+  /// The blocks that this process runs, ascending: one run of them, or with interleaved stages several. The store holds
+  /// these only.
+  std::vector<BlockRange> owned;
+  /// The stages of this process's pipeline, by stage; null with one stage.
+  std::unique_ptr<parallel::ProcessGroup> pipeline;
 };
 
 /// `trains`: false makes nothing trainable (inference). Throws ConfigError, ModelError, FileError, DeviceError.

@@ -33,9 +33,18 @@ class ParameterStore {
   virtual ~ParameterStore() = default;
   /// A hint that `block` is next.
   virtual void prefetch(std::size_t block) = 0;
-  /// The block's weights, ready to use until release().
+  /// The block's weights, ready to use until release(). What an autograd graph saved of them is valid again whenever
+  /// the block is acquired again, not in between.
   virtual model::BlockWeights acquire(std::size_t block) = 0;
   virtual void release(std::size_t block) = 0;
+  /// Instead of release() at the end of a block's backward: all its gradients of this micro-batch have been added.
+  /// `last`: it is the step's last micro-batch, so they are to be reduced now if they haven't been.
+  virtual void release_after_backward(std::size_t block, bool last) = 0;
+  /// All micro-batches of the step have been through their backward: returns when the gradients are complete.
+  virtual void finish_step() = 0;
+  /// True if acquiring and releasing are collective: then a process without tokens must do it all the same, for the
+  /// same blocks in the same order.
+  virtual bool collective() const = 0;
   /// Adds to the gradient of the trained parameter that `block` calls `local_name`.
   virtual void add_gradient(std::size_t block, const std::string& local_name, at::Tensor gradient) = 0;
   /// True if any parameter of the block is trained.
@@ -53,6 +62,9 @@ class ResidentStore : public ParameterStore {
   void prefetch(std::size_t) override {}
   model::BlockWeights acquire(std::size_t block) override;
   void release(std::size_t) override {}
+  void release_after_backward(std::size_t, bool) override {}
+  void finish_step() override {}
+  bool collective() const override { return false; }
   void add_gradient(std::size_t block, const std::string& local_name, at::Tensor gradient) override;
   bool trains(std::size_t block) const override;
   std::vector<optim::TrainableParameter> trainable() override;
