@@ -5,6 +5,7 @@
 
 #include "base/error.hpp"
 #include "base/strings.hpp"
+#include "config/accelerate_file.hpp"
 #include "config/settings.hpp"
 #include "config/value.hpp"
 
@@ -97,6 +98,16 @@ std::string list_problems(std::vector<std::string> problems) {
   return fmt::format("{} problems in the configuration:\n  {}", problems.size(), join(problems, "\n  "));
 }
 
+/// The Accelerate configuration that the settings name, if any: the weakest level.
+void add_accelerate(Command command, Settings& settings) {
+  std::string path;
+  for (const auto& setting : settings.all) {
+    if (setting.option->name != "accelerate_config") continue;
+    if (path.empty() || setting.level == Level::command_line) path = std::get<std::string>(setting.value);
+  }
+  if (!path.empty()) read_accelerate(command, path, settings);
+}
+
 /// qlora-evolved's quant_type none.
 void rename_no_quantization(std::vector<Setting>& settings) {
   for (auto& setting : settings) {
@@ -108,6 +119,7 @@ void rename_no_quantization(std::vector<Setting>& settings) {
 }  // namespace
 
 ParsedConfig resolve(Command command, Settings settings) {
+  add_accelerate(command, settings);
   rename_no_quantization(settings.all);
   for (const auto& setting : settings.all) check_status(setting, settings);
   const auto chosen = choose(settings);

@@ -12,7 +12,7 @@
 namespace lorica::config {
 
 /// From weak to strong.
-enum class Level { toml, command_line };
+enum class Level { accelerate, toml, command_line };
 
 struct Setting {
   const Option* option = nullptr;

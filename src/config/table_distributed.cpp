@@ -44,6 +44,12 @@ std::vector<Option> process_options() {
        .field = of(&Config::rank_logs),
        .help = "Folder for one log file of each process (rank-0.log, rank-1.log …); without it the first one's log is "
                "shown, with verbose everyone's"},
+      {.name = "accelerate_config",
+       .group = kDistributed,
+       .field = none(Type::text),
+       .status = Status::derived,
+       .help = "An Accelerate configuration (YAML; FSDP of version 1 or 2) to take sharding, processes and precision "
+               "from. What the command line or the TOML file says counts more; what Lorica can't honour is an error"},
       {.name = "local_rank",
        .group = kDistributed,
        .field = none(Type::integer),
