@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -64,13 +65,15 @@ class Engine {
   /// sequence lengths, as far as the method needs them (recomputation not counted).
   virtual double matrix_flops(const data::MicroBatch& batch) const = 0;
 
-  /// Adds the gradients of (summed loss) × loss_scale. `step` (updates done so far) keys dropout.
-  virtual LossSum forward_backward(const data::MicroBatch& batch, double loss_scale, std::int64_t step) = 0;
+  /// All micro-batches of a step: adds the gradients of (summed loss) × loss_scale. `step` (updates done so far) keys
+  /// dropout. One sum for each micro-batch; with pipeline stages the last one has them, the others return zeros.
+  virtual std::vector<LossSum> forward_backward(std::span<const data::MicroBatch> batches, double loss_scale,
+                                                std::int64_t step) = 0;
   /// Clips to `max_norm` if given, applies the optimizer at learning rate `lr`, and clears the gradients. A gradient
   /// that is not finite is a TrainingError naming the tensor, before anything is changed.
   virtual UpdateResult optimizer_step(double lr, std::optional<double> max_norm) = 0;
   virtual void discard_gradients() = 0;
-  virtual LossSum evaluate(const data::MicroBatch& batch) = 0;
+  virtual std::vector<LossSum> evaluate(std::span<const data::MicroBatch> batches) = 0;
 
   /// float32 logits [tokens, vocabulary] of one micro-batch, row-major.
   virtual std::vector<float> logits(const data::MicroBatch& batch) = 0;

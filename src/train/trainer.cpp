@@ -173,7 +173,7 @@ void Run::open_folder() {
 void Run::rehearse() {
   if (step_ >= total_steps_) return;
   const auto heaviest = sampler_->largest_micro_batch();
-  engine_->forward_backward(heaviest, 0.0, step_);
+  engine_->forward_backward({&heaviest, 1}, 0.0, step_);
   engine_->discard_gradients();
   matrix_gflops_ = engine::measure_matrix_speed(config_);
   spdlog::info(
@@ -198,13 +198,14 @@ void Run::train_step() {
   const auto batch = sampler_->step_for(0, 1);
   engine::LossSum sum;
   double flops = 0;
-  for (std::size_t i = 0; i < batch.micro_batches.size(); ++i) {
+  // Normalized once, by the supervised tokens of the whole step: no layout of micro-batches changes the loss (B1).
+  const auto parts =
+      engine_->forward_backward(batch.micro_batches, 1.0 / static_cast<double>(batch.supervised), step_);
+  for (std::size_t i = 0; i < parts.size(); ++i) {
     const auto& micro = batch.micro_batches[i];
-    // Normalized once, by the supervised tokens of the whole step: no layout of micro-batches changes the loss (B1).
-    const auto part = engine_->forward_backward(micro, 1.0 / static_cast<double>(batch.supervised), step_);
-    if (!std::isfinite(part.loss)) stop_at_bad_loss(part.loss, i, micro);
-    sum.loss += part.loss;
-    sum.tokens += part.tokens;
+    if (!std::isfinite(parts[i].loss)) stop_at_bad_loss(parts[i].loss, i, micro);
+    sum.loss += parts[i].loss;
+    sum.tokens += parts[i].tokens;
     flops += engine_->matrix_flops(micro);
   }
   const double lr = config_.lr * optim::learning_rate_factor(schedule_, step_, total_steps_);
@@ -254,7 +255,7 @@ void Run::evaluate() {
   const auto start = Clock::now();
   engine::LossSum sum;
   over_evaluation_batches(data_.eval, config_.batch_size, [&](const data::MicroBatch& batch) {
-    const auto part = engine_->evaluate(batch);
+    const auto part = engine_->evaluate({&batch, 1}).front();
     sum.loss += part.loss;
     sum.tokens += part.tokens;
   });

@@ -49,6 +49,8 @@ ExecutorOptions executor_options(const config::Config& config, const Model& mode
   options.dropout = model.adapter ? model.adapter->dropout : 0;
   options.seed = static_cast<std::uint64_t>(config.seed);
   options.logits_bytes = config.logits_chunk_mb << 20;
+  options.offload_activations = config.use_activation_cpu_offload;
+  options.prefetch_blocks = static_cast<int>(config.prefetch_blocks);
   return options;
 }
 
@@ -93,8 +95,9 @@ class TorchEngine : public Engine {
 
   double matrix_flops(const data::MicroBatch& batch) const override;
 
-  LossSum forward_backward(const data::MicroBatch& batch, double loss_scale, std::int64_t step) override {
-    return executor_.forward_backward(batch, loss_scale, step);
+  std::vector<LossSum> forward_backward(std::span<const data::MicroBatch> batches, double loss_scale,
+                                        std::int64_t step) override {
+    return executor_.forward_backward(batches, loss_scale, step);
   }
 
   UpdateResult optimizer_step(double lr, std::optional<double> max_norm) override {
@@ -108,7 +111,9 @@ class TorchEngine : public Engine {
   }
 
   void discard_gradients() override { model_.store->clear_gradients(); }
-  LossSum evaluate(const data::MicroBatch& batch) override { return executor_.evaluate(batch); }
+  std::vector<LossSum> evaluate(std::span<const data::MicroBatch> batches) override {
+    return executor_.evaluate(batches);
+  }
 
   std::vector<float> logits(const data::MicroBatch& batch) override {
     const auto result = executor_.logits(batch).cpu().contiguous();

@@ -26,7 +26,8 @@ std::vector<double> train(Engine& engine, std::int64_t first, std::int64_t last)
   std::vector<double> losses;
   for (auto step = first; step < last; ++step) {
     const auto batch = batch_of({9, 5, 7}, 10 * step);
-    losses.push_back(engine.forward_backward(batch, 1.0 / static_cast<double>(batch.supervised()), step).loss);
+    const auto sums = engine.forward_backward({&batch, 1}, 1.0 / static_cast<double>(batch.supervised()), step);
+    losses.push_back(sums.front().loss);
     engine.optimizer_step(kRate, 1.0);
   }
   return losses;
@@ -52,12 +53,12 @@ TEST_F(EngineTest, TrainingLowersTheLoss) {
   for (const auto type : {TrainType::full, TrainType::lora, TrainType::qlora}) {
     const auto engine = make_engine(config(type), Purpose::train);
     const auto batch = batch_of({9, 5, 7});
-    const double before = engine->evaluate(batch).loss;
+    const double before = engine->evaluate({&batch, 1}).front().loss;
     for (int step = 0; step < 8; ++step) {
-      engine->forward_backward(batch, 1.0 / static_cast<double>(batch.supervised()), step);
+      engine->forward_backward({&batch, 1}, 1.0 / static_cast<double>(batch.supervised()), step);
       EXPECT_GT(engine->optimizer_step(kRate, std::nullopt).gradient_norm, 0);
     }
-    EXPECT_LT(engine->evaluate(batch).loss, before);
+    EXPECT_LT(engine->evaluate({&batch, 1}).front().loss, before);
   }
 }
 
@@ -147,7 +148,8 @@ TEST_F(EngineTest, FactsAndMemory) {
 TEST_F(EngineTest, ANonFiniteGradientStopsBeforeTheUpdate) {
   const auto engine = make_engine(config(TrainType::lora), Purpose::train);
   const auto before = engine->logits(batch_of({6}));
-  engine->forward_backward(batch_of({9}), std::numeric_limits<double>::infinity(), 0);
+  const auto batch = batch_of({9});
+  engine->forward_backward({&batch, 1}, std::numeric_limits<double>::infinity(), 0);
   EXPECT_THAT(test::message_of<TrainingError>([&] { engine->optimizer_step(kRate, 1.0); }), HasSubstr(".lora_"));
   EXPECT_EQ(engine->logits(batch_of({6})), before);
   engine->discard_gradients();

@@ -35,7 +35,7 @@ struct Trainer {
   }
 
   engine::LossSum pass(const data::MicroBatch& batch, double scale = 1, std::int64_t step = 2) {
-    return engine::Executor(model, options).forward_backward(batch, scale, step);
+    return engine::Executor(model, options).forward_backward({&batch, 1}, scale, step).front();
   }
   Gradients gradients() const {
     Gradients found;
@@ -48,8 +48,7 @@ struct Trainer {
   std::pair<engine::LossSum, Gradients> gradients_of(const std::vector<data::MicroBatch>& batches, double scale = 1) {
     model.store->clear_gradients();
     engine::LossSum total;
-    for (const auto& batch : batches) {
-      const auto sum = pass(batch, scale);
+    for (const auto& sum : engine::Executor(model, options).forward_backward(batches, scale, 2)) {
       total.loss += sum.loss;
       total.tokens += sum.tokens;
     }

@@ -49,11 +49,15 @@ TEST_P(ExecutorTest, FullGradientsAgreeWithCentralDifferences) {
   }
   EXPECT_EQ(leaves.size(), trainer.model.store->parameters().size());
   Executor executor(trainer.model, trainer.options);
-  test::expect_directional([&] { return executor.evaluate(batch).loss; }, leaves, found, 1e-3, 5e-3);
+  test::expect_directional([&] { return executor.evaluate({&batch, 1}).front().loss; }, leaves, found, 1e-3, 5e-3);
   // One tensor at a time, too: a part left out of one would hardly show in the whole.
   for (std::size_t i = 0; i < leaves.size(); ++i) {
     SCOPED_TRACE(trainer.model.store->trainable()[i].name);
-    test::expect_directional([&] { return executor.evaluate(batch).loss; }, {leaves[i]}, {found[i]}, 1e-2, 3e-2);
+    test::expect_directional(
+        [&] {
+          return executor.evaluate({&batch, 1}).front().loss;
+        },
+        {leaves[i]}, {found[i]}, 1e-2, 3e-2);
   }
 }
 
@@ -69,7 +73,7 @@ TEST_P(ExecutorTest, LoraGradientsAgreeWithCentralDifferences) {
   }
   EXPECT_EQ(leaves.size(), 4U * 7 * 2);
   Executor executor(trainer.model, trainer.options);
-  test::expect_directional([&] { return executor.evaluate(batch).loss; }, leaves, found, 1e-2, 5e-3);
+  test::expect_directional([&] { return executor.evaluate({&batch, 1}).front().loss; }, leaves, found, 1e-2, 5e-3);
 }
 
 TEST_P(ExecutorTest, EveryPolicyGivesTheSameLossAndGradients) {
@@ -88,11 +92,20 @@ TEST_P(ExecutorTest, EveryPolicyGivesTheSameLossAndGradients) {
   }
 }
 
+TEST_P(ExecutorTest, InputsThatWaitInHostMemoryGiveTheSameGradients) {
+  Trainer staying(tiny_config(model_, TrainType::full)), moving(tiny_config(model_, TrainType::full));
+  moving.options.offload_activations = true;
+  const auto [expected_loss, expected] = staying.gradients_of({batch_of({11, 1, 6})});
+  const auto [loss, gradients] = moving.gradients_of({batch_of({11, 1, 6})});
+  EXPECT_EQ(loss.loss, expected_loss.loss);
+  expect_same(gradients, expected, 0x1p-60);
+}
+
 TEST_P(ExecutorTest, EvaluationIsTheTrainingLossWithoutDropout) {
   Trainer trainer(tiny_config(model_, TrainType::lora));
   const auto batch = batch_of({11, 6});
   Executor executor(trainer.model, trainer.options);
-  EXPECT_EQ(executor.evaluate(batch).loss, trainer.pass(batch).loss);
+  EXPECT_EQ(executor.evaluate({&batch, 1}).front().loss, trainer.pass(batch).loss);
   auto config = tiny_config(model_, TrainType::lora);
   config.lora_dropout = 0.5;
   Trainer dropping(config, 0.5);
@@ -128,44 +141,54 @@ TEST_P(ExecutorTest, AccumulationDoesNotChangeTheGradients) {
   }
 }
 
-/// Writes down which blocks are asked for, and passes on.
-class RecordingStore : public ParameterStore {
+/// Writes down what is asked of it.
+class RecordingStore : public ResidentStore {
  public:
-  RecordingStore(std::unique_ptr<ParameterStore> store, std::vector<std::size_t>& acquired)
-      : store_(std::move(store)), acquired_(acquired) {}
-  void prefetch(std::size_t block) override { store_->prefetch(block); }
+  struct Record {
+    std::vector<std::size_t> acquired, prefetched, finished;  ///< finished: released after backward
+    std::vector<bool> last;                                   ///< by element of `finished`
+    int held = 0, steps = 0;
+  };
+  RecordingStore(ResidentStore&& store, Record& record, bool collective)
+      : ResidentStore(std::move(store)), record_(record), collective_(collective) {}
+  void prefetch(std::size_t block) override { record_.prefetched.push_back(block); }
   model::BlockWeights acquire(std::size_t block) override {
-    acquired_.push_back(block);
-    ++held_;
-    return store_->acquire(block);
+    EXPECT_TRUE(!record_.prefetched.empty() && record_.prefetched.back() == block) << "asked for early";
+    record_.acquired.push_back(block);
+    ++record_.held;
+    return ResidentStore::acquire(block);
   }
   void release(std::size_t block) override {
-    --held_;
-    store_->release(block);
+    EXPECT_EQ(record_.acquired.back(), block);
+    --record_.held;
   }
-  void add_gradient(std::size_t block, const std::string& name, at::Tensor gradient) override {
-    store_->add_gradient(block, name, std::move(gradient));
+  void release_after_backward(std::size_t block, bool last) override {
+    release(block);
+    record_.finished.push_back(block);
+    record_.last.push_back(last);
   }
-  bool trains(std::size_t block) const override { return store_->trains(block); }
-  std::vector<optim::TrainableParameter> trainable() override { return store_->trainable(); }
-  void clear_gradients() override { store_->clear_gradients(); }
-  const std::vector<Parameter>& parameters() const override { return store_->parameters(); }
-  int held() const { return held_; }
+  void finish_step() override { ++record_.steps; }
+  bool collective() const override { return collective_; }
 
  private:
-  std::unique_ptr<ParameterStore> store_;
-  std::vector<std::size_t>& acquired_;
-  int held_ = 0;
+  Record& record_;
+  bool collective_;
 };
 
+RecordingStore::Record record_of(Trainer& trainer, const std::vector<data::MicroBatch>& batches,
+                                 bool collective = false) {
+  RecordingStore::Record record;
+  auto& resident = dynamic_cast<ResidentStore&>(*trainer.model.store);
+  trainer.model.store = std::make_unique<RecordingStore>(std::move(resident), record, collective);
+  trainer.gradients_of(batches);
+  EXPECT_EQ(record.held, 0) << "every block acquired is released";
+  EXPECT_EQ(record.prefetched, record.acquired) << "each block, once, before it is acquired; no other";
+  EXPECT_EQ(record.steps, 1);
+  return record;
+}
+
 std::vector<std::size_t> blocks_visited(Trainer& trainer) {
-  std::vector<std::size_t> acquired;
-  auto recorder = std::make_unique<RecordingStore>(std::move(trainer.model.store), acquired);
-  const auto* store = recorder.get();
-  trainer.model.store = std::move(recorder);
-  trainer.pass(batch_of({5, 4}));
-  EXPECT_EQ(store->held(), 0) << "every block acquired is released";
-  return acquired;
+  return record_of(trainer, {batch_of({5, 4})}).acquired;
 }
 
 TEST(Executor, FrozenLowerLayersAreNotWalkedBack) {
@@ -184,6 +207,67 @@ TEST(Executor, FrozenLowerLayersAreNotWalkedBack) {
   auto full = tiny_config(config.model_name, TrainType::full);
   Trainer whole(full);
   EXPECT_THAT(blocks_visited(whole), ElementsAre(0, 1, 2, 3, 4, 5, 4, 3, 2, 1, 0));
+}
+
+data::MicroBatch without_labels(data::MicroBatch batch) {
+  std::fill(batch.labels.begin(), batch.labels.end(), data::kIgnoreLabel);
+  return batch;
+}
+
+data::MicroBatch empty_batch() {
+  data::MicroBatch empty;
+  empty.offsets = {0};
+  return empty;
+}
+
+// Blocks that are gathered from several processes: each must ask for the same ones, whatever its share of the data is.
+TEST(Executor, EveryProcessAsksACollectiveStoreForTheSame) {
+  const test::TemporaryFolder folder;
+  auto config = tiny_config(tiny_model(folder / "model", "llama"), TrainType::lora);
+  config.layers_to_transform = {2};
+  const auto full = batch_of({5, 4});
+  Trainer with_data(config);
+  const auto expected = record_of(with_data, {full, full, full}, true);
+  EXPECT_THAT(expected.finished, ElementsAre(5, 4, 3, 5, 4, 3, 5, 4, 3)) << "the head, then backward to layer 2";
+  EXPECT_THAT(expected.last, ElementsAre(false, false, false, false, false, false, true, true, true));
+  for (const auto& batches : {std::vector<data::MicroBatch>{full, empty_batch(), full},
+                              {empty_batch(), empty_batch(), empty_batch()},
+                              {full, without_labels(full), empty_batch()}}) {
+    Trainer trainer(config);
+    const auto found = record_of(trainer, batches, true);
+    EXPECT_EQ(found.acquired, expected.acquired);
+    EXPECT_EQ(found.finished, expected.finished);
+    EXPECT_EQ(found.last, expected.last);
+    EXPECT_EQ(trainer.gradients().empty(), batches[0].tokens() == 0);
+  }
+}
+
+TEST(Executor, WithoutOthersAnEmptyMicroBatchTouchesNoBlock) {
+  const test::TemporaryFolder folder;
+  Trainer trainer(tiny_config(tiny_model(folder / "model", "llama"), TrainType::lora));
+  const auto record = record_of(trainer, {empty_batch(), batch_of({5}), without_labels(batch_of({5}))});
+  EXPECT_THAT(record.acquired, ElementsAre(0, 1, 2, 3, 4, 5, 4, 3, 2, 1));
+  EXPECT_THAT(record.last, ElementsAre(true, true, true, true, true)) << "nothing comes after it";
+}
+
+TEST(Executor, AskingForMoreBlocksEarlyAsksForTheSameOnes) {
+  const test::TemporaryFolder folder;
+  Trainer trainer(tiny_config(tiny_model(folder / "model", "llama"), TrainType::full));
+  std::vector<std::size_t> asked;
+  struct Store : ResidentStore {
+    Store(ResidentStore&& store, std::vector<std::size_t>& asked) : ResidentStore(std::move(store)), asked(asked) {}
+    void prefetch(std::size_t block) override { asked.push_back(block); }
+    std::vector<std::size_t>& asked;
+  };
+  trainer.model.store = std::make_unique<Store>(std::move(dynamic_cast<ResidentStore&>(*trainer.model.store)), asked);
+  trainer.options.prefetch_blocks = 3;
+  trainer.pass(batch_of({5}));
+  EXPECT_THAT(std::vector(asked.begin(), asked.begin() + 3), ElementsAre(0, 1, 2));
+  EXPECT_EQ(asked.size(), 3U + 11 - 3) << "each of the 11 once";
+  asked.clear();
+  trainer.options.prefetch_blocks = 0;
+  trainer.pass(batch_of({5}));
+  EXPECT_TRUE(asked.empty());
 }
 
 TEST(Executor, LayersToTransformGetTheGradientsThatTheyGetAmongAll) {
@@ -217,13 +301,12 @@ TEST(Executor, LayersToTransformGetTheGradientsThatTheyGetAmongAll) {
 TEST(Executor, AnEmptyMicroBatchDoesNothing) {
   const test::TemporaryFolder folder;
   Trainer trainer(tiny_config(tiny_model(folder / "model", "llama"), TrainType::lora));
-  data::MicroBatch empty;
-  empty.offsets = {0};
+  const auto empty = empty_batch();
   const auto [sum, gradients] = trainer.gradients_of({empty});
   EXPECT_EQ(sum.loss, 0);
   EXPECT_EQ(sum.tokens, 0);
   EXPECT_TRUE(gradients.empty());
-  EXPECT_EQ(Executor(trainer.model, trainer.options).evaluate(empty).tokens, 0);
+  EXPECT_EQ(Executor(trainer.model, trainer.options).evaluate({&empty, 1}).front().tokens, 0);
 }
 
 // peers.md B5: a batch without a single label must neither divide by zero nor move a weight.
@@ -231,13 +314,12 @@ TEST(Executor, ABatchWithoutLabelsHasNoLossAndNoGradient) {
   const test::TemporaryFolder folder;
   for (const auto type : {TrainType::lora, TrainType::full}) {
     Trainer trainer(tiny_config(tiny_model(folder / "model", "llama"), type));
-    auto batch = batch_of({5, 4});
-    std::fill(batch.labels.begin(), batch.labels.end(), data::kIgnoreLabel);
+    const auto batch = without_labels(batch_of({5, 4}));
     const auto [sum, gradients] = trainer.gradients_of({batch});
     EXPECT_EQ(sum.loss, 0);
     EXPECT_EQ(sum.tokens, 0);
     for (const auto& [name, gradient] : gradients) EXPECT_EQ(gradient.abs().max().item<float>(), 0) << name;
-    EXPECT_EQ(Executor(trainer.model, trainer.options).evaluate(batch).loss, 0);
+    EXPECT_EQ(Executor(trainer.model, trainer.options).evaluate({&batch, 1}).front().loss, 0);
   }
 }
 
@@ -263,7 +345,11 @@ TEST(Executor, ModulesToSaveAreTrainedWhole) {
   Executor executor(trainer.model, trainer.options);
   for (std::size_t i = 0; i < leaves.size(); ++i) {
     SCOPED_TRACE(names[i]);
-    test::expect_directional([&] { return executor.evaluate(batch).loss; }, {leaves[i]}, {found[i]}, 1e-2, 3e-2);
+    test::expect_directional(
+        [&] {
+          return executor.evaluate({&batch, 1}).front().loss;
+        },
+        {leaves[i]}, {found[i]}, 1e-2, 3e-2);
   }
 }
 
@@ -328,7 +414,7 @@ TEST(Executor, EvaluatingHoldsLessThanTraining) {
   Executor executor(trainer.model, trainer.options);
   const auto batch = batch_of({100, 120, 80});
   test::CountingAllocator memory;
-  const auto evaluating = memory.peak_of([&] { executor.evaluate(batch); });
+  const auto evaluating = memory.peak_of([&] { executor.evaluate({&batch, 1}); });
   EXPECT_LT(evaluating, memory.peak_of([&] { trainer.pass(batch); }));
 }
 

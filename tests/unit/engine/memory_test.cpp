@@ -65,7 +65,8 @@ void warm_up() {
   test::TemporaryFolder folder;
   const auto engine =
       make_engine(test::tiny_config(test::tiny_model(folder / "m", "llama"), TrainType::qlora), Purpose::train);
-  engine->forward_backward(test::batch_of({40, 30}), 1, 0);
+  const auto batch = test::batch_of({40, 30});
+  engine->forward_backward({&batch, 1}, 1, 0);
   engine->optimizer_step(1e-3, 1.0);
 }
 
@@ -140,7 +141,7 @@ void PrintTo(const EstimateCase& item, std::ostream* out) {
     const auto batch =
         test::batch_of(std::vector<std::int32_t>(4, item.tokens / 4), 1, static_cast<std::int32_t>(item.vocabulary));
     for (int step = 0; step < 2; ++step) {
-      engine->forward_backward(batch, 1e-3, step);
+      engine->forward_backward({&batch, 1}, 1e-3, step);
       engine->optimizer_step(1e-3, 1.0);
     }
     const auto measured = static_cast<double>(peak_resident_bytes());

@@ -191,10 +191,12 @@ class SavingEngine : public engine::Engine {
   engine::ModelFacts facts() const override { return {}; }
   engine::MemoryReport memory() const override { return {}; }
   double matrix_flops(const data::MicroBatch&) const override { return 0; }
-  engine::LossSum forward_backward(const data::MicroBatch&, double, std::int64_t) override { return {}; }
+  std::vector<engine::LossSum> forward_backward(std::span<const data::MicroBatch>, double, std::int64_t) override {
+    return {};
+  }
   engine::UpdateResult optimizer_step(double, std::optional<double>) override { return {}; }
   void discard_gradients() override {}
-  engine::LossSum evaluate(const data::MicroBatch&) override { return {}; }
+  std::vector<engine::LossSum> evaluate(std::span<const data::MicroBatch>) override { return {}; }
   std::vector<float> logits(const data::MicroBatch&) override { return {}; }
   std::vector<std::int32_t> generate(const std::vector<std::int32_t>&, const engine::GenerationOptions&,
                                      const std::function<bool(std::int32_t)>&) override {

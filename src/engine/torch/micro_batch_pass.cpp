@@ -1,0 +1,258 @@
+#include "engine/torch/micro_batch_pass.hpp"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <algorithm>
+
+#include "base/error.hpp"
+
+namespace lorica::engine {
+namespace {
+
+/// cos and sin at each token's position. Types whose frequencies depend on the length take each sequence's own, so that
+/// what else is in the batch changes nothing.
+void fill_rotary(const Model& model, const std::vector<std::int32_t>& positions, model::Sequences& sequences) {
+  const auto& arch = model.architecture;
+  std::vector<at::Tensor> cosines, sines;
+  const bool by_length = model::rope_depends_on_length(arch.rope);
+  const auto table = [&](std::int64_t begin, std::int64_t end) {
+    const auto longest = *std::max_element(positions.begin() + begin, positions.begin() + end);
+    const auto rope = model::rope_frequencies(arch.rope, arch.head_dim, arch.max_positions, longest + 1);
+    const auto frequencies = at::from_blob(const_cast<float*>(rope.inverse_frequencies.data()),
+                                           {static_cast<std::int64_t>(rope.inverse_frequencies.size())}, at::kFloat);
+    auto rows = at::empty({end - begin, 1}, at::kFloat);
+    std::copy(positions.begin() + begin, positions.begin() + end, rows.data_ptr<float>());
+    const auto angles = rows * frequencies.unsqueeze(0);
+    cosines.push_back(angles.cos().mul_(rope.attention_scaling));
+    sines.push_back(angles.sin().mul_(rope.attention_scaling));
+  };
+  if (by_length) {
+    for (std::int64_t s = 0; s < sequences.count(); ++s) {
+      table(sequences.offsets[static_cast<std::size_t>(s)], sequences.offsets[static_cast<std::size_t>(s) + 1]);
+    }
+  } else {
+    table(0, sequences.tokens());
+  }
+  sequences.cosine = at::cat(cosines).to(model.device);
+  sequences.sine = at::cat(sines).to(model.device);
+}
+
+std::shared_ptr<const model::DropoutRows> dropout_rows(const data::MicroBatch& batch, std::uint64_t seed,
+                                                       std::int64_t step) {
+  auto rows = std::make_shared<model::DropoutRows>();
+  rows->seed = seed;
+  rows->step = static_cast<std::uint64_t>(step);
+  rows->positions.assign(batch.positions.begin(), batch.positions.end());
+  rows->examples.reserve(batch.positions.size());
+  for (std::size_t s = 0; s < batch.examples.size(); ++s) {
+    rows->examples.insert(rows->examples.end(), static_cast<std::size_t>(batch.offsets[s + 1] - batch.offsets[s]),
+                          batch.examples[s]);
+  }
+  return rows;
+}
+
+}  // namespace
+
+std::shared_ptr<model::Sequences> make_sequences(const Model& model, const data::MicroBatch& batch) {
+  auto sequences = std::make_shared<model::Sequences>();
+  sequences->offsets.assign(batch.offsets.begin(), batch.offsets.end());
+  fill_rotary(model, batch.positions, *sequences);
+  return sequences;
+}
+
+at::Tensor to_device(const std::vector<std::int32_t>& values, at::Device device) {
+  auto tensor = at::empty({static_cast<std::int64_t>(values.size())}, at::kLong);
+  std::copy(values.begin(), values.end(), tensor.data_ptr<std::int64_t>());
+  return tensor.to(device);
+}
+
+BackwardReach::BackwardReach(const std::vector<bool>& trains)
+    : first_(static_cast<std::size_t>(std::find(trains.begin(), trains.end(), true) - trains.begin())) {}
+
+/// What is held of a block between its forward and its backward.
+struct MicroBatchPass::Frame {
+  at::Tensor input;   ///< a leaf that requires grad if the blocks before it want its gradient; offloaded: on the host
+  at::Tensor output;  ///< with its graph; undefined if it is to be recomputed
+  std::optional<model::BlockWeights> weights;  ///< the leaves that the graph ends in
+};
+
+bool MicroBatchPass::computes(const data::MicroBatch& batch, Kind kind) {
+  return kind == Kind::logits ? batch.tokens() > 0 : batch.supervised() > 0;
+}
+
+MicroBatchPass::MicroBatchPass(Model& model, const ExecutorOptions& options, Walk& walk, const data::MicroBatch& batch,
+                               const Settings& settings)
+    : model_(model),
+      options_(options),
+      walk_(walk),
+      batch_(batch),
+      settings_(settings),
+      computes_(computes(batch, settings.kind)),
+      reach_(model.trains) {
+  if (!computes_) return;
+  sequences_ = make_sequences(model_, batch);
+  if (settings.kind != Kind::train) return;
+  sequences_->selective = options.policy == ActivationPolicy::selective;
+  if (options.dropout > 0) sequences_->dropout = dropout_rows(batch, options.seed, settings.step);
+  frames_.resize(model_.blocks.size());
+}
+
+MicroBatchPass::~MicroBatchPass() = default;
+MicroBatchPass::MicroBatchPass(MicroBatchPass&&) noexcept = default;
+
+at::Tensor MicroBatchPass::embed(const model::BlockWeights& weights) {
+  const auto& block = static_cast<const model::EmbeddingBlock&>(*model_.blocks.front());
+  return block.embed(to_device(batch_.input_ids, model_.device), sequences_, weights, model_.compute).hidden;
+}
+
+at::Tensor MicroBatchPass::run_block(std::size_t block, at::Tensor hidden) {
+  const bool graph = this->graph(block);
+  const bool recompute = options_.policy == ActivationPolicy::recompute;
+  Frame frame;
+  frame.input = hidden.detach();
+  hidden.reset();
+  if (graph && reach_.wants_input(block)) frame.input.requires_grad_(true);
+  at::AutoGradMode mode(graph && !recompute);
+  auto weights = walk_.acquire(block);
+  const auto output = model_.blocks[block]->forward({frame.input, sequences_}, weights).hidden;
+  if (graph) {
+    if (recompute && options_.offload_activations) frame.input = frame.input.detach().to(at::kCPU);
+    if (!recompute) {
+      frame.output = output;
+      frame.weights = std::move(weights);
+    }
+    frames_[block] = std::move(frame);
+  }
+  walk_.store().release(block);
+  return output.detach();
+}
+
+void MicroBatchPass::run_head(const at::Tensor& hidden) {
+  const auto block = head();
+  const auto weights = walk_.acquire(block);
+  const auto& head_block = static_cast<const model::HeadBlock&>(*model_.blocks[block]);
+  if (settings_.kind == Kind::logits) {
+    out_ = head_block.forward({hidden, sequences_}, weights).hidden;
+    walk_.store().release(block);
+    return;
+  }
+  const bool graph = this->graph(block);
+  const auto input = hidden.detach().requires_grad_(graph && reach_.wants_input(block));
+  at::AutoGradMode mode(graph);
+  const auto labels = to_device(batch_.labels, model_.device);
+  const auto loss = head_block.loss({input, sequences_}, labels, weights, options_.logits_bytes);
+  out_ = loss.detach();
+  if (graph) {
+    head_gradient_ = collect(block, loss, input, weights, at::full({}, settings_.scale, loss.options()));
+    walk_.store().release_after_backward(block, settings_.last);
+  } else {
+    walk_.store().release(block);
+  }
+}
+
+at::Tensor MicroBatchPass::forward(BlockRange range, at::Tensor hidden) {
+  at::AutoGradMode no_graph(false);
+  if (!computes_) {
+    pass_over(range);
+    return {};
+  }
+  for (auto block = range.begin; block < range.end; ++block) {
+    if (block == 0) {
+      hidden = embed(walk_.acquire(0));
+      walk_.store().release(0);
+    } else if (block < head()) {
+      hidden = run_block(block, std::move(hidden));
+    } else {
+      run_head(hidden);
+      hidden.reset();
+    }
+  }
+  return hidden;
+}
+
+/// What forward() does, without the computing.
+void MicroBatchPass::pass_over(BlockRange range) {
+  for (auto block = range.begin; block < range.end; ++block) {
+    walk_.acquire(block);
+    if (block == head() && graph(block)) {
+      walk_.store().release_after_backward(block, settings_.last);
+    } else {
+      walk_.store().release(block);
+    }
+  }
+}
+
+at::Tensor MicroBatchPass::collect(std::size_t block, const at::Tensor& output, const at::Tensor& input,
+                                   const model::BlockWeights& weights, const at::Tensor& gradient) {
+  std::vector<at::Tensor> leaves;
+  std::vector<std::string> names;
+  if (input.defined() && input.requires_grad()) leaves.push_back(input);
+  const bool wants_input = !leaves.empty();
+  for (const auto& [name, weight] : weights.all()) {
+    if (!weight.trained()) continue;
+    leaves.push_back(weight.leaf);
+    names.push_back(name);
+  }
+  if (leaves.empty()) return {};
+  auto gradients = torch::autograd::grad({output}, leaves, {gradient}, /*retain_graph=*/false, /*create_graph=*/false,
+                                         /*allow_unused=*/true);
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    auto& found = gradients[i + (wants_input ? 1 : 0)];
+    if (found.defined()) walk_.store().add_gradient(block, names[i], std::move(found));
+  }
+  return wants_input ? gradients[0] : at::Tensor();
+}
+
+at::Tensor MicroBatchPass::back_through(std::size_t block, const at::Tensor& gradient) {
+  auto frame = std::exchange(frames_[block], Frame());
+  auto weights = walk_.acquire(block);
+  if (options_.policy == ActivationPolicy::recompute) {
+    if (options_.offload_activations) {
+      frame.input = frame.input.to(model_.device).detach().requires_grad_(reach_.wants_input(block));
+    }
+    at::AutoGradMode mode(true);
+    frame.output = model_.blocks[block]->forward({frame.input, sequences_}, weights).hidden;
+    frame.weights = std::move(weights);
+  }
+  auto result = collect(block, frame.output, frame.input, *frame.weights, gradient);
+  frame = Frame();
+  walk_.store().release_after_backward(block, settings_.last);
+  return result;
+}
+
+void MicroBatchPass::back_through_embedding(const at::Tensor& gradient) {
+  const auto weights = walk_.acquire(0);
+  {
+    at::AutoGradMode mode(true);
+    collect(0, embed(weights), {}, weights, gradient);
+  }
+  walk_.store().release_after_backward(0, settings_.last);
+}
+
+at::Tensor MicroBatchPass::backward(BlockRange range, at::Tensor gradient) {
+  at::AutoGradMode no_graph(false);
+  if (range.end > head()) {
+    gradient = std::exchange(head_gradient_, at::Tensor());
+    range.end = head();
+  }
+  for (auto block = range.end; block > range.begin && reach_.reaches(block - 1); --block) {
+    if (!computes_) {
+      walk_.acquire(block - 1);
+      walk_.store().release_after_backward(block - 1, settings_.last);
+    } else if (block == 1) {
+      back_through_embedding(gradient);
+      gradient.reset();
+    } else {
+      gradient = back_through(block - 1, gradient);
+    }
+  }
+  return gradient;
+}
+
+LossSum MicroBatchPass::loss() const {
+  if (!out_.defined() || settings_.kind == Kind::logits) return {};
+  return {out_.item<double>(), batch_.supervised()};
+}
+
+}  // namespace lorica::engine
