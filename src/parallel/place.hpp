@@ -15,7 +15,10 @@ struct Place {
   int local_rank = 0, local_world = 1;
   std::string master_addr = "localhost";
   int master_port = 0;
-  std::string launcher;  ///< "lorica", "torchrun", "SLURM", "Open MPI"; "" alone
+  std::string launcher;       ///< "lorica", "torchrun", "SLURM", "Open MPI"; "" alone
+  bool store_hosted = false;  ///< rank 0's too only connects: torchrun's agent is the store
+  int store_socket = -1;      ///< rank 0 under our launcher: its listening socket; -1: to be opened
+  std::string attempt;        ///< tells restarts within one store apart
   bool main() const { return rank == 0; }
 };
 

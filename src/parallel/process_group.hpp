@@ -14,6 +14,8 @@
 
 namespace lorica::parallel {
 
+class Transport;
+
 /// An operation under way. It keeps its tensors alive. Movable; destroying one that wasn't waited for waits.
 class Pending {
  public:
@@ -27,12 +29,14 @@ class Pending {
   bool running() const { return static_cast<bool>(wait_); }
 
  private:
+  void finish_quietly() noexcept;
   std::function<void()> wait_;
 };
 
-/// Bytes that this process sent, by the algorithms' own count (a ring all-gather of S bytes each over N: (N−1)·S).
+/// Bytes that this process sent: an all-gather of S bytes each over N processes sends (N−1)·S, a reduce-scatter of S
+/// bytes to each (N−1)·S, an all-reduce of S bytes 2·(N−1)/N·S.
 struct Traffic {
-  std::uint64_t gathered = 0, reduced = 0, messages = 0;  ///< all-gathers; reductions; sends
+  std::uint64_t gathered = 0, reduced = 0, messages = 0;  ///< all-gathers; reductions; all the rest
   std::uint64_t total() const { return gathered + reduced + messages; }
 };
 
@@ -67,11 +71,14 @@ class ProcessGroup {
   const Traffic& traffic() const { return traffic_; }
 
  private:
-  struct Backend;
+  template <class Start>
+  Pending started(const Start& start);
+
   World& world_;
+  std::string name_;
   std::vector<int> ranks_;
   int rank_ = 0;
-  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<Transport> transport_;  // null in a group of one
   Traffic traffic_;
 };
 

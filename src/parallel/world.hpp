@@ -2,6 +2,7 @@
 // in process_group.hpp.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -20,9 +21,9 @@ namespace lorica::parallel {
 /// PeerError when another process is lost.
 class World {
  public:
-  /// Meets the other processes. Throws ConfigError when the configurations differ (naming the keys and both values),
-  /// when the port is in use, or when the processes don't agree on their number; PeerError naming the ranks that
-  /// haven't come within the time limit.
+  /// Meets the other processes, for at most 20 peer timeouts. Throws ConfigError when the configurations differ (naming
+  /// the keys and both values), when the port is in use, or when the processes don't agree on their number; PeerError
+  /// naming the ranks that haven't come within the time limit.
   World(const config::Config& config, const Place& place);
   ~World();
   World(const World&) = delete;
@@ -39,6 +40,9 @@ class World {
   /// Rank 0's text.
   std::string broadcast(const std::string& text);
 
+  /// body(), with the errors of a process among several: what it throws is told to the others and to the user, and ends
+  /// this process without running destructors, which could wait for processes that are gone. Alone: body(), no more.
+  int run(const std::function<int()>& body);
   /// Not collective. Tells all others that this process fails, and why (the first one to do so counts); they stop
   /// within seconds, naming it.
   void report_failure(const std::string& why);
@@ -48,8 +52,12 @@ class World {
   /// Not collective. Ends the watch: from now on another process's exit is no failure. Call after the last barrier.
   void part();
 
-  /// For process groups (process_group.hpp).
+  /// For process groups (process_group.hpp). What meets there goes under names of this run.
   c10d::Store& store();
+  /// Of this machine, where the others reach it.
+  const std::string& address() const;
+  /// An operation with `rank` (−1: with any) failed. Waits for the verdict, or else makes it one.
+  [[noreturn]] void lost(int rank, const std::string& why);
 
  private:
   struct State;
