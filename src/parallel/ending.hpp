@@ -25,7 +25,10 @@ void announce(const Ending& ending);
 
 /// The launcher's side of the pipe: what announce() wrote there. Throws nothing; an unreadable text is an own failure.
 Ending read_ending(const std::string& text);
-/// Name of the environment variable that tells a started process the pipe's number.
+
+/// Environment variables between Lorica's launcher and the processes that it starts: the number of the pipe; of rank
+/// 0's listening socket.
 inline constexpr const char* kLaunchedVariable = "LORICA_LAUNCHED";
+inline constexpr const char* kStoreSocketVariable = "LORICA_STORE_SOCKET";
 
 }  // namespace lorica::parallel

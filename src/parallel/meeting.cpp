@@ -5,6 +5,7 @@
 #include <fmt/ranges.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <map>
@@ -130,10 +131,15 @@ void quieten_c10d() {
   if (std::getenv("TORCH_CPP_LOG_LEVEL") == nullptr) FLAGS_caffe2_log_level = 2;  // errors
 }
 
+/// Of this process so far: a store that outlives them must tell them apart.
+std::atomic<int> worlds;
+
 }  // namespace
 
 StoreAccess::StoreAccess(const Place& place, double limit)
-    : host_(store_host(place)), prefix_(fmt::format("lorica/{}", place.attempt)), port_(place.master_port) {
+    : host_(store_host(place)),
+      prefix_(fmt::format("lorica/{}/{}", place.attempt, ++worlds)),
+      port_(place.master_port) {
   quieten_c10d();
   c10d::TCPStoreOptions options;
   options.waitWorkers = false;

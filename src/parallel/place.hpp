@@ -12,6 +12,7 @@ namespace lorica::parallel {
 /// as many.
 struct Place {
   int rank = 0, world = 1;
+  /// Within this machine. −1 and 0 if the launcher doesn't say; World::place() always knows.
   int local_rank = 0, local_world = 1;
   std::string master_addr = "localhost";
   int master_port = 0;
@@ -27,5 +28,8 @@ struct Place {
 /// Without any: alone. Throws ConfigError naming the variable that is missing, malformed or contradicts `config`
 /// (world_size).
 Place find_place(const config::Config& config);
+
+/// Whether a launcher has started this process.
+bool has_launcher();
 
 }  // namespace lorica::parallel

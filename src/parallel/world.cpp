@@ -37,10 +37,10 @@ struct World::State {
   explicit State(const Place& where, double timeout) : place(where), peer_timeout(timeout) {}
 
   void meet_others(const config::Config& config);
+  void complete_place(const std::vector<Greeting>& all);
 
   Place place;
   double peer_timeout;
-  int unwinding = std::uncaught_exceptions();
   bool parted = false;
   std::string address = "127.0.0.1";
   std::unique_ptr<StoreAccess> access;  // longest: rank 0's is the store
@@ -74,11 +74,28 @@ void World::State::meet_others(const config::Config& config) {
     names.push_back(fmt::format("rank {} (host {})", rank, all[rank].host));
   watch->set_names(names);
   address = reachable_address(all, place.rank);
+  complete_place(all);
+}
+
+/// What the launcher didn't say.
+void World::State::complete_place(const std::vector<Greeting>& all) {
+  if (place.local_world > 0 && place.local_rank >= 0) return;
+  const auto& host = all[place.rank].host;
+  place.local_rank = place.local_world = 0;
+  for (int rank = 0; rank < place.world; ++rank) {
+    if (all[rank].host != host) continue;
+    ++place.local_world;
+    if (rank < place.rank) ++place.local_rank;
+  }
 }
 
 World::World(const config::Config& config, const Place& place)
     : state_(std::make_unique<State>(place, config.peer_timeout)) {
-  if (place.world == 1) return;
+  if (place.world == 1) {
+    state_->place.local_rank = 0;
+    state_->place.local_world = 1;
+    return;
+  }
   state_->meet_others(config);
   std::vector<int> all(place.world);
   std::iota(all.begin(), all.end(), 0);
