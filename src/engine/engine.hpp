@@ -14,6 +14,10 @@
 #include "config/config.hpp"
 #include "data/micro_batch.hpp"
 
+namespace lorica::parallel {
+class World;
+}
+
 namespace lorica::engine {
 
 /// A loss that has not been divided by anything yet.
@@ -40,9 +44,17 @@ struct ModelFacts {
   std::vector<std::string> adapted;   ///< module names that carry an adapter
 };
 
-/// Bytes that the engine holds, by purpose.
+/// Bytes that the engine holds, by purpose; of a sharded model, this process's part.
 struct MemoryReport {
   std::uint64_t weights = 0, trainable = 0, gradients = 0, optimizer = 0;
+  std::uint64_t gathered_peak = 0;  ///< the most that was held of other processes' parts
+};
+
+/// What this process did for and with the others since it was made.
+struct DistributionReport {
+  int stage = 0, replica = 0, shard = 0;                  ///< its place
+  std::uint64_t gathered = 0, reduced = 0, messages = 0;  ///< bytes sent: parameters, gradients, activations
+  double idle_share = 0, bubble = 0;                      ///< of a step: waiting for other stages; in theory
 };
 
 /// A sampled continuation.
@@ -61,6 +73,7 @@ class Engine {
 
   virtual ModelFacts facts() const = 0;
   virtual MemoryReport memory() const = 0;
+  virtual DistributionReport distribution() const = 0;
   /// Floating-point operations of matrix products in one forward and backward pass over a micro-batch of these
   /// sequence lengths, as far as the method needs them (recomputation not counted).
   virtual double matrix_flops(const data::MicroBatch& batch) const = 0;
@@ -69,8 +82,9 @@ class Engine {
   /// dropout. One sum for each micro-batch; with pipeline stages the last one has them, the others return zeros.
   virtual std::vector<LossSum> forward_backward(std::span<const data::MicroBatch> batches, double loss_scale,
                                                 std::int64_t step) = 0;
-  /// Clips to `max_norm` if given, applies the optimizer at learning rate `lr`, and clears the gradients. A gradient
-  /// that is not finite is a TrainingError naming the tensor, before anything is changed.
+  /// Clips to `max_norm` if given (the norm is that of all gradients on all processes), applies the optimizer at
+  /// learning rate `lr`, and clears the gradients. A gradient that is not finite is a TrainingError naming the tensor,
+  /// before anything is changed.
   virtual UpdateResult optimizer_step(double lr, std::optional<double> max_norm) = 0;
   virtual void discard_gradients() = 0;
   virtual std::vector<LossSum> evaluate(std::span<const data::MicroBatch> batches) = 0;
@@ -88,7 +102,7 @@ class Engine {
   /// model.
   virtual void save_state(const std::filesystem::path& folder) = 0;
   virtual void load_state(const std::filesystem::path& folder) = 0;
-  /// True if there is an adapter and it changes nothing: every B is zero.
+  /// True if there is an adapter and it changes nothing: every B is zero, on every process.
   virtual bool adapter_is_zero() const = 0;
   /// Largest absolute difference of logits on `probe` between the live model and one whose trained tensors were read
   /// from `folder` (written by save_model). The live model is as it was afterwards.
@@ -99,8 +113,10 @@ class Engine {
 enum class Purpose { train, infer };
 
 /// Loads the model that `config` names onto its backend, with its weight format and adapter. Throws ConfigError,
-/// ModelError, DeviceError.
-std::unique_ptr<Engine> make_engine(const config::Config& config, Purpose purpose);
+/// ModelError, DeviceError. With a `world` of several processes they share the model, and all methods but facts(),
+/// memory() and distribution() are collective: each process brings its own micro-batches, equally many, some of which
+/// may be empty.
+std::unique_ptr<Engine> make_engine(const config::Config& config, Purpose purpose, parallel::World* world = nullptr);
 
 /// GFLOP/s of a float matrix product on this backend in the compute dtype, measured now (about a third of a second).
 double measure_matrix_speed(const config::Config& config);

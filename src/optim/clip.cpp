@@ -56,20 +56,21 @@ void scale_gradients(std::span<TrainableParameter> parameters, double norm, doub
   }
 }
 
+void raise_non_finite(const std::string& name, double norm) {
+  if (name.empty()) {
+    raise<TrainingError>(
+        "the gradient norm overflows float32 though every gradient is finite: lower the learning rate "
+        "or scale the loss down");
+  }
+  raise<TrainingError>(
+      "the gradient of '{}' holds an infinity or NaN (gradient norm {}): this update is not applied. "
+      "Lower the learning rate, or check the data of this step",
+      name, norm);
+}
+
 double clip_gradients(std::span<TrainableParameter> parameters, double max_norm) {
   const double norm = std::sqrt(squared_gradient_norm(parameters));
-  if (!std::isfinite(norm)) {
-    const auto name = first_non_finite(parameters);
-    if (name.empty()) {
-      raise<TrainingError>(
-          "the gradient norm overflows float32 though every gradient is finite: lower the learning rate "
-          "or scale the loss down");
-    }
-    raise<TrainingError>(
-        "the gradient of '{}' holds an infinity or NaN (gradient norm {}): this update is not applied. "
-        "Lower the learning rate, or check the data of this step",
-        name, norm);
-  }
+  if (!std::isfinite(norm)) raise_non_finite(first_non_finite(parameters), norm);
   if (max_norm > 0.0) scale_gradients(parameters, norm, max_norm);
   return norm;
 }

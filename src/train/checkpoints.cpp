@@ -8,6 +8,7 @@
 #include "base/log.hpp"
 #include "io/json.hpp"
 #include "train/metrics/jsonl.hpp"
+#include "train/together.hpp"
 
 namespace fs = std::filesystem;
 
@@ -45,12 +46,13 @@ std::vector<std::pair<std::int64_t, fs::path>> list_checkpoints(const fs::path& 
 }
 
 void save_checkpoint(const fs::path& run_folder, std::int64_t step, const nlohmann::json& state, std::int64_t keep,
-                     const std::function<void(const fs::path&)>& fill) {
-  PendingFolder pending(run_folder / (std::string(kPrefix) + std::to_string(step)));
-  fill(pending.path());
-  io::write_json(pending.path() / kTrainerStateFile, state);
-  pending.commit();
-  prune(run_folder, keep);
+                     const std::function<void(const fs::path&)>& fill, parallel::World* world) {
+  const bool main = world == nullptr || world->main();
+  fill_together(world, run_folder / (std::string(kPrefix) + std::to_string(step)), [&](const fs::path& folder) {
+    fill(folder);
+    if (main) io::write_json(folder / kTrainerStateFile, state);
+  });
+  if (main) prune(run_folder, keep);
 }
 
 nlohmann::json read_checkpoint_state(const fs::path& checkpoint) {

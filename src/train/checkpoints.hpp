@@ -8,6 +8,8 @@
 #include <optional>
 #include <vector>
 
+#include "parallel/world.hpp"
+
 namespace lorica::train {
 
 inline constexpr const char* kTrainerStateFile = "trainer_state.json";
@@ -17,10 +19,11 @@ inline constexpr const char* kConfigFile = "config.toml";
 std::vector<std::pair<std::int64_t, std::filesystem::path>> list_checkpoints(const std::filesystem::path& run_folder);
 
 /// Writes run_folder/checkpoint-<step>: `fill` writes into a temporary folder, `state` is added as trainer_state.json,
-/// all is synced, then renamed into place; then all but the newest `keep` (0: all) are removed. Throws FileError (disk
-/// full, …); then older checkpoints are as they were.
+/// all is synced, then renamed into place (`world`: every process fills its part, rank 0 does the rest); then all but
+/// the newest `keep` (0: all) are removed. Throws FileError (disk full, …); then older checkpoints are as they were.
 void save_checkpoint(const std::filesystem::path& run_folder, std::int64_t step, const nlohmann::json& state,
-                     std::int64_t keep, const std::function<void(const std::filesystem::path&)>& fill);
+                     std::int64_t keep, const std::function<void(const std::filesystem::path&)>& fill,
+                     parallel::World* world = nullptr);
 
 /// A checkpoint's state. Throws ModelError naming the file if it can't be read.
 nlohmann::json read_checkpoint_state(const std::filesystem::path& checkpoint);

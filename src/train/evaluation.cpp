@@ -27,11 +27,19 @@ bool EvaluationSchedule::due(std::int64_t step, bool last) const {
 }
 
 void over_evaluation_batches(const data::TokenizedDataset& dataset, std::int64_t batch_size,
-                             const std::function<void(const data::MicroBatch&)>& body) {
-  for (std::int64_t begin = 0; begin < dataset.size(); begin += batch_size) {
-    std::vector<std::int64_t> indices(static_cast<std::size_t>(std::min(batch_size, dataset.size() - begin)));
-    std::iota(indices.begin(), indices.end(), begin);
-    body(data::make_micro_batch(dataset, indices));
+                             const EvaluationShare& share,
+                             const std::function<void(std::span<const data::MicroBatch>)>& body) {
+  const auto batches = (dataset.size() + batch_size - 1) / batch_size;
+  std::vector<data::MicroBatch> group;
+  for (std::int64_t begin = 0; begin < batches; begin += share.of) {
+    const auto first = std::min((begin + share.first) * batch_size, dataset.size());
+    std::vector<std::int64_t> indices(static_cast<std::size_t>(std::min(batch_size, dataset.size() - first)));
+    std::iota(indices.begin(), indices.end(), first);
+    group.push_back(data::make_micro_batch(dataset, indices));
+    if (static_cast<std::int64_t>(group.size()) == share.together || begin + share.of >= batches) {
+      body(group);
+      group.clear();
+    }
   }
 }
 

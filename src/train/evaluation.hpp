@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <span>
 
 #include "config/config.hpp"
 #include "data/dataset.hpp"
@@ -23,9 +24,16 @@ class EvaluationSchedule {
   std::int64_t every_ = 0, per_epoch_ = 0, evaluations_ = 0;
 };
 
-/// Calls body(micro-batch) on the evaluation examples in order, batch_size at a time: memory stays that of one forward
-/// pass.
+/// One data-parallel process's share of the evaluation: every `of`-th micro-batch from `first` on, `together` at a
+/// time.
+struct EvaluationShare {
+  std::int64_t first = 0, of = 1, together = 1;
+};
+
+/// Calls body(micro-batches) on the evaluation examples in order, batch_size to a micro-batch. Every process gets the
+/// same number of calls with the same number of micro-batches; some may be empty.
 void over_evaluation_batches(const data::TokenizedDataset& dataset, std::int64_t batch_size,
-                             const std::function<void(const data::MicroBatch&)>& body);
+                             const EvaluationShare& share,
+                             const std::function<void(std::span<const data::MicroBatch>)>& body);
 
 }  // namespace lorica::train

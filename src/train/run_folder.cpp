@@ -15,6 +15,7 @@
 #include "train/checkpoints.hpp"
 #include "train/metrics/jsonl.hpp"
 #include "train/metrics/tensorboard.hpp"
+#include "train/together.hpp"
 
 namespace fs = std::filesystem;
 
@@ -125,8 +126,28 @@ void prepare_run_folder(const config::Config& config, const fs::path& run_folder
 void warn_of_changes(const config::Config& config, const fs::path& run_folder) {
   const auto file = run_folder / kConfigFile;
   if (!fs::exists(file)) return;
-  static const std::set<std::string> expected{"resume", "overwrite_output_dir", "output_dir", "verbose", "threads",
-                                              "preview"};
+  // The layout of processes changes nothing but the order of additions.
+  static const std::set<std::string> expected{"resume",
+                                              "overwrite_output_dir",
+                                              "output_dir",
+                                              "verbose",
+                                              "threads",
+                                              "preview",
+                                              "world_size",
+                                              "sharding_strategy",
+                                              "hybrid_shard_size",
+                                              "no_sync",
+                                              "prefetch_blocks",
+                                              "low_memory",
+                                              "master_addr",
+                                              "master_port",
+                                              "peer_timeout",
+                                              "rank_logs",
+                                              "pipeline_stages",
+                                              "partition_method",
+                                              "pipeline_interleave",
+                                              "use_column_major_topology",
+                                              "gradient_accumulation_steps"};
   const auto now = split(config::to_toml(config), '\n'), then = split(read_file(file), '\n');
   const std::set<std::string> old(then.begin(), then.end());
   std::vector<std::string> changed;
@@ -145,10 +166,9 @@ void warn_of_changes(const config::Config& config, const fs::path& run_folder) {
   }
 }
 
-void save_final(engine::Engine& engine, const fs::path& run_folder, const data::MicroBatch& probe, bool trained) {
-  PendingFolder pending(run_folder / "final");
-  engine.save_model(pending.path());
-  pending.commit();
+void save_final(engine::Engine& engine, const fs::path& run_folder, const data::MicroBatch& probe, bool trained,
+                parallel::World* world) {
+  fill_together(world, run_folder / "final", [&](const fs::path& folder) { engine.save_model(folder); });
   const double difference = engine.verify_saved(run_folder / "final", probe);
   if (difference != 0) {
     raise<Error>("{}: the saved model's logits differ from the live model's by {}", (run_folder / "final").string(),

@@ -17,6 +17,8 @@
 #include "engine/engine.hpp"
 #include "engine/memory_estimate.hpp"
 #include "optim/schedule.hpp"
+#include "parallel/mesh.hpp"
+#include "parallel/world.hpp"
 #include "train/checkpoints.hpp"
 #include "train/data_setup.hpp"
 #include "train/evaluation.hpp"
@@ -25,6 +27,7 @@
 #include "train/metrics/metrics.hpp"
 #include "train/report.hpp"
 #include "train/run_folder.hpp"
+#include "train/together.hpp"
 
 namespace fs = std::filesystem;
 
@@ -66,13 +69,20 @@ optim::ScheduleOptions schedule_options(const config::Config& config, std::int64
 /// One training run; the methods follow its course.
 class Run {
  public:
-  explicit Run(const config::ParsedConfig& parsed) : parsed_(parsed), config_(parsed.config) {}
+  Run(const config::ParsedConfig& parsed, parallel::World& world)
+      : parsed_(parsed),
+        config_(parsed.config),
+        world_(world),
+        mesh_(parallel::make_mesh(parsed.config, world.place())) {}
 
   int execute() {
     set_thread_count(config_.threads > 0 ? static_cast<int>(config_.threads) : available_cores());
-    folder_ = choose_run_folder(config_);
-    data_ = load_data(config_);
-    sampler_ = std::make_unique<data::BatchSampler>(data_.train, sampler_options(config_));
+    // One clock and one view of the disk decide: rank 0's.
+    folder_ = world_.broadcast(world_.main() ? choose_run_folder(config_).string() : "");
+    read_data();
+    auto options = sampler_options(config_);
+    options.data_parallel = mesh_.data_parallel();
+    sampler_ = std::make_unique<data::BatchSampler>(data_.train, options);
     engine::check_memory(config_, sampler_->largest_micro_batch());
     load_engine();
     plan_steps();
@@ -82,27 +92,41 @@ class Run {
     rehearse();
     const bool finished = train(interrupt);
     conclude(finished);
+    world_.barrier();
+    world_.part();
     return 0;
   }
 
  private:
+  void read_data();
   void load_engine();
   void plan_steps();
   void resume();
   void open_folder();
   void rehearse();
   bool train(const InterruptGuard& interrupt);
-  void train_step();
+  void train_step(const InterruptGuard& interrupt);
+  /// What the processes tell each other after a step.
+  struct Tally {
+    engine::LossSum sum;
+    double flops = 0;
+    std::uint64_t peak_memory = 0;
+  };
+  Tally tally(const Tally& mine, const InterruptGuard& interrupt);
   void evaluate();
   bool is_evaluation_due() const;
   bool is_checkpoint_due() const;
+  bool is_checkpoint_due_by_time() const;
   void checkpoint();
   void conclude(bool finished);
   [[noreturn]] void stop_at_bad_loss(double loss, std::size_t index, const data::MicroBatch& batch) const;
   double epochs_done() const;
+  parallel::World* several() const { return world_.size() > 1 ? &world_ : nullptr; }
 
   const config::ParsedConfig& parsed_;
   const config::Config& config_;
+  parallel::World& world_;
+  parallel::Mesh mesh_;
   fs::path folder_;
   TrainingData data_;
   std::unique_ptr<data::BatchSampler> sampler_;
@@ -113,13 +137,25 @@ class Run {
   EvaluationSchedule evaluations_;
   double matrix_gflops_ = 0;
   std::int64_t step_ = 0, total_steps_ = 0, last_evaluated_ = -1, last_saved_ = -1;
+  std::int64_t first_step_ = 0;
+  bool interrupted_ = false, timed_checkpoint_ = false;  // as agreed by all processes
   std::optional<std::int64_t> resumed_step_;
   Clock::time_point last_checkpoint_ = Clock::now();
 };
 
+/// Rank 0 first: it tokenizes, the others find its cache.
+void Run::read_data() {
+  if (world_.main()) data_ = load_data(config_);
+  world_.barrier();
+  if (world_.main()) return;
+  auto quiet = config_;
+  quiet.preview = false;
+  data_ = load_data(quiet);
+}
+
 void Run::load_engine() {
   const auto start = Clock::now();
-  engine_ = engine::make_engine(config_, engine::Purpose::train);
+  engine_ = engine::make_engine(config_, engine::Purpose::train, &world_);
   facts_ = engine_->facts();
   check_token_ids(data_.train, facts_.vocabulary, *data_.tokenizer);
   check_token_ids(data_.eval, facts_.vocabulary, *data_.tokenizer);
@@ -138,19 +174,21 @@ void Run::plan_steps() {
   const auto per_epoch = sampler_->steps_in_epoch(0);
   schedule_ = schedule_options(config_, total_steps_, static_cast<double>(per_epoch));
   evaluations_ = EvaluationSchedule(config_, per_epoch, !data_.eval.empty());
-  spdlog::info("{} steps of {} x {} examples ({} an epoch)", format_count(total_steps_),
-               config_.gradient_accumulation_steps, config_.batch_size, format_count(per_epoch));
+  const auto processes =
+      mesh_.data_parallel() > 1 ? fmt::format(" x {} processes", mesh_.data_parallel()) : std::string();
+  spdlog::info("{} steps of {} x {} examples{} ({} an epoch)", format_count(total_steps_),
+               config_.gradient_accumulation_steps, config_.batch_size, processes, format_count(per_epoch));
 }
 
 void Run::resume() {
   if (config_.resume.empty()) return;
-  const auto checkpoint = find_checkpoint(config_, folder_);
-  warn_of_changes(config_, folder_);
+  const fs::path checkpoint = world_.broadcast(world_.main() ? find_checkpoint(config_, folder_).string() : "");
+  if (world_.main()) warn_of_changes(config_, folder_);
   const auto state = read_checkpoint_state(checkpoint);
   engine_->load_state(checkpoint);
   sampler_->restore(state.at("sampler"));
   step_ = state.at("step").get<std::int64_t>();
-  resumed_step_ = step_;
+  resumed_step_ = first_step_ = step_;
   last_saved_ = step_;
   spdlog::info("resuming from {} at step {} of {}", checkpoint.string(), step_, total_steps_);
   if (step_ >= total_steps_) {
@@ -159,6 +197,7 @@ void Run::resume() {
 }
 
 void Run::open_folder() {
+  if (!world_.main()) return;
   prepare_run_folder(config_, folder_);
   MetricsOptions options;
   options.run_folder = folder_;
@@ -173,7 +212,10 @@ void Run::open_folder() {
 void Run::rehearse() {
   if (step_ >= total_steps_) return;
   const auto heaviest = sampler_->largest_micro_batch();
-  engine_->forward_backward({&heaviest, 1}, 0.0, step_);
+  // As many as a pipeline's first stage holds at a time.
+  const std::vector<data::MicroBatch> in_flight(
+      static_cast<std::size_t>(std::min<std::int64_t>(mesh_.stages, config_.gradient_accumulation_steps)), heaviest);
+  engine_->forward_backward(in_flight, 0.0, step_);
   engine_->discard_gradients();
   matrix_gflops_ = engine::measure_matrix_speed(config_);
   spdlog::info(
@@ -185,28 +227,43 @@ void Run::rehearse() {
 
 bool Run::train(const InterruptGuard& interrupt) {
   while (step_ < total_steps_) {
-    if (interrupt.requested()) return false;
-    train_step();
+    if (interrupted_ || (world_.size() == 1 && interrupt.requested())) return false;
+    train_step(interrupt);
     if (is_evaluation_due()) evaluate();
     if (is_checkpoint_due()) checkpoint();
   }
   return true;
 }
 
-void Run::train_step() {
+Run::Tally Run::tally(const Tally& mine, const InterruptGuard& interrupt) {
+  const bool due = world_.main() && is_checkpoint_due_by_time();
+  const auto all = world_.all_gather({mine.sum.loss, static_cast<double>(mine.sum.tokens), mine.flops,
+                                      static_cast<double>(peak_resident_bytes()), interrupt.requested() ? 1.0 : 0.0,
+                                      due ? 1.0 : 0.0});
+  Tally total;
+  for (const auto& values : all) {
+    total.sum.loss += values[0];
+    total.sum.tokens += static_cast<std::int64_t>(values[1]);
+    total.flops += values[2];
+    total.peak_memory = std::max(total.peak_memory, static_cast<std::uint64_t>(values[3]));
+    interrupted_ = interrupted_ || values[4] > 0;
+  }
+  timed_checkpoint_ = all.front()[5] > 0;
+  return total;
+}
+
+void Run::train_step(const InterruptGuard& interrupt) {
   const auto start = Clock::now();
-  const auto batch = sampler_->step_for(0, 1);
-  engine::LossSum sum;
-  double flops = 0;
+  const auto batch = sampler_->step_for(mesh_.data_rank(), mesh_.data_parallel());
+  Tally mine;
   // Normalized once, by the supervised tokens of the whole step: no layout of micro-batches changes the loss (B1).
-  const auto parts =
-      engine_->forward_backward(batch.micro_batches, 1.0 / static_cast<double>(batch.supervised), step_);
+  const auto parts = engine_->forward_backward(batch.micro_batches, 1.0 / static_cast<double>(batch.supervised), step_);
   for (std::size_t i = 0; i < parts.size(); ++i) {
     const auto& micro = batch.micro_batches[i];
     if (!std::isfinite(parts[i].loss)) stop_at_bad_loss(parts[i].loss, i, micro);
-    sum.loss += parts[i].loss;
-    sum.tokens += parts[i].tokens;
-    flops += engine_->matrix_flops(micro);
+    mine.sum.loss += parts[i].loss;
+    mine.sum.tokens += parts[i].tokens;
+    mine.flops += engine_->matrix_flops(micro);
   }
   const double lr = config_.lr * optim::learning_rate_factor(schedule_, step_, total_steps_);
   engine::UpdateResult update;
@@ -218,11 +275,13 @@ void Run::train_step() {
   }
   sampler_->advance();
   ++step_;
+  const auto total = tally(mine, interrupt);
+  if (!metrics_) return;
   StepMetrics metrics;
   metrics.step = step_;
   metrics.total_steps = total_steps_;
   metrics.epoch = epochs_done();
-  metrics.loss = sum.loss / static_cast<double>(sum.tokens);
+  metrics.loss = total.sum.loss / static_cast<double>(total.sum.tokens);
   metrics.lr = lr;
   metrics.grad_norm = update.gradient_norm;
   metrics.tokens = batch.tokens;
@@ -230,8 +289,10 @@ void Run::train_step() {
   metrics.examples = batch.examples;
   metrics.step_seconds = seconds_since(start);
   metrics.tokens_per_second = static_cast<double>(batch.tokens) / metrics.step_seconds;
-  if (matrix_gflops_ > 0) metrics.matmul_share = flops / metrics.step_seconds / 1e9 / matrix_gflops_;
-  metrics.peak_memory_bytes = peak_resident_bytes();
+  if (matrix_gflops_ > 0) {
+    metrics.matmul_share = total.flops / world_.size() / metrics.step_seconds / 1e9 / matrix_gflops_;
+  }
+  metrics.peak_memory_bytes = total.peak_memory;
   metrics_->step(metrics);
 }
 
@@ -253,12 +314,23 @@ double Run::epochs_done() const {
 
 void Run::evaluate() {
   const auto start = Clock::now();
-  engine::LossSum sum;
-  over_evaluation_batches(data_.eval, config_.batch_size, [&](const data::MicroBatch& batch) {
-    const auto part = engine_->evaluate({&batch, 1}).front();
-    sum.loss += part.loss;
-    sum.tokens += part.tokens;
-  });
+  const auto together = mesh_.stages == 1                              ? 1
+                        : config_.eval_gradient_accumulation_steps > 0 ? config_.eval_gradient_accumulation_steps
+                                                                       : config_.gradient_accumulation_steps;
+  engine::LossSum mine, sum;
+  over_evaluation_batches(data_.eval, config_.batch_size, {mesh_.data_rank(), mesh_.data_parallel(), together},
+                          [&](std::span<const data::MicroBatch> batches) {
+                            for (const auto& part : engine_->evaluate(batches)) {
+                              mine.loss += part.loss;
+                              mine.tokens += part.tokens;
+                            }
+                          });
+  for (const auto& values : world_.all_gather({mine.loss, static_cast<double>(mine.tokens)})) {
+    sum.loss += values[0];
+    sum.tokens += static_cast<std::int64_t>(values[1]);
+  }
+  last_evaluated_ = step_;
+  if (!metrics_) return;
   EvalMetrics metrics;
   metrics.step = step_;
   metrics.epoch = epochs_done();
@@ -268,7 +340,6 @@ void Run::evaluate() {
   metrics.examples = data_.eval.size();
   metrics.seconds = seconds_since(start);
   metrics_->evaluation(metrics);
-  last_evaluated_ = step_;
 }
 
 bool Run::is_evaluation_due() const {
@@ -277,23 +348,31 @@ bool Run::is_evaluation_due() const {
 
 bool Run::is_checkpoint_due() const {
   if (!config_.save_model) return false;
-  if (config_.save_steps > 0 && step_ % config_.save_steps == 0) return true;
+  return timed_checkpoint_ || (config_.save_steps > 0 && step_ % config_.save_steps == 0);
+}
+
+bool Run::is_checkpoint_due_by_time() const {
   return config_.checkpoint_interval_hours > 0 &&
          seconds_since(last_checkpoint_) >= config_.checkpoint_interval_hours * 3600;
 }
 
 void Run::checkpoint() {
   const nlohmann::json state{{"step", step_}, {"total_steps", total_steps_}, {"sampler", sampler_->state()}};
-  save_checkpoint(folder_, step_, state, config_.save_total_limit, [&](const fs::path& path) {
-    engine_->save_state(path);
-    write_file(path / kConfigFile, config::to_toml(config_));
-  });
+  save_checkpoint(
+      folder_, step_, state, config_.save_total_limit,
+      [&](const fs::path& path) {
+        engine_->save_state(path);
+        if (world_.main()) write_file(path / kConfigFile, config::to_toml(config_));
+      },
+      several());
+  timed_checkpoint_ = false;
   last_checkpoint_ = Clock::now();
   last_saved_ = step_;
 }
 
 void Run::conclude(bool finished) {
-  metrics_->finish();
+  if (metrics_) metrics_->finish();
+  if (world_.size() > 1) write_process_report(world_, *engine_, step_ - first_step_, folder_);
   if (!finished) {
     if (config_.save_model && last_saved_ != step_) checkpoint();
     spdlog::info("interrupted after step {} of {}{}", step_, total_steps_,
@@ -304,8 +383,9 @@ void Run::conclude(bool finished) {
   }
   if (config_.save_model) {
     const auto probe = sampler_->largest_micro_batch();
-    save_final(*engine_, folder_, probe, step_ > 0 && config_.lr > 0);
+    save_final(*engine_, folder_, probe, step_ > 0 && config_.lr > 0, several());
   }
+  if (!world_.main()) return;
   if (step_ > 0) write_report(folder_);
   spdlog::info("run folder: {} (metrics.jsonl, {}/ for TensorBoard, plots/{})", folder_.string(), "runs",
                config_.save_model ? ", final/" : "");
@@ -314,7 +394,8 @@ void Run::conclude(bool finished) {
 }  // namespace
 
 int run_training(const config::ParsedConfig& parsed) {
-  return Run(parsed).execute();
+  parallel::World world(parsed.config, parallel::find_place(parsed.config));
+  return world.run([&] { return Run(parsed, world).execute(); });
 }
 
 }  // namespace lorica::train

@@ -18,11 +18,18 @@ struct BlockRange {
   std::size_t begin = 0, end = 0;
 };
 
+/// The processes that share work with this one; null where there is only one.
+struct ProcessGroups {
+  std::unique_ptr<parallel::ProcessGroup> gather, reduce;  ///< the shards of this copy, twice: they overlap
+  std::unique_ptr<parallel::ProcessGroup> replicas;        ///< the same shard of the other copies
+  std::unique_ptr<parallel::ProcessGroup> stage;           ///< all of them
+  std::unique_ptr<parallel::ProcessGroup> tied;            ///< first and last stage, where both hold the embedding
+};
+
 struct Model {
   std::filesystem::path folder;  ///< of the base model
   model::Architecture architecture;
   std::vector<std::unique_ptr<model::Block>> blocks;
-  std::unique_ptr<ParameterStore> store;
   std::optional<io::AdapterConfig>
       adapter;                       ///< as it will be saved; empty for full fine-tuning and for a bare base model
   std::vector<std::string> adapted;  ///< module paths that carry an adapter
@@ -30,16 +37,24 @@ struct Model {
   at::ScalarType compute = at::kFloat;  ///< of activations and products
   std::string storage;                  ///< what the linear layers are stored as, for people
   std::vector<bool> trains;             ///< by block, on whichever process it is: is anything in it trained?
+  std::int64_t trained_elements = 0;    ///< on all processes together, each counted once
   parallel::Mesh mesh;                  ///< this process's place
+  std::string tied_name;                ///< the parameter that first and last stage share and train; "": none
   /// The blocks that this process runs, ascending: one run of them, or with interleaved stages several. The store holds
   /// these only.
   std::vector<BlockRange> owned;
   /// The stages of this process's pipeline, by stage; null with one stage.
   std::unique_ptr<parallel::ProcessGroup> pipeline;
+  ProcessGroups groups;
+  std::unique_ptr<ParameterStore> store;  ///< last: it uses the groups
 };
 
-/// `trains`: false makes nothing trainable (inference). Throws ConfigError, ModelError, FileError, DeviceError.
-Model build_model(const config::Config& config, bool trains);
+/// Does this process run the block?
+bool owns(const Model& model, std::size_t block);
+
+/// `trains`: false makes nothing trainable (inference). `world`: the processes that share the model, or null; then it
+/// is collective. Throws ConfigError, ModelError, FileError, DeviceError.
+Model build_model(const config::Config& config, bool trains, parallel::World* world = nullptr);
 
 /// The device that `config.backend` means on this machine. Throws DeviceError if it isn't there.
 at::Device choose_device(const config::Config& config);

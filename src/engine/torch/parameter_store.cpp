@@ -8,6 +8,11 @@
 
 namespace lorica::engine {
 
+at::Tensor owned(at::Tensor gradient) {
+  if (gradient.is_contiguous() && gradient.storage().use_count() == 1) return gradient;
+  return gradient.contiguous().clone();
+}
+
 ResidentStore::ResidentStore(std::vector<Parameter> parameters, std::vector<BlockLayout> layouts)
     : parameters_(std::move(parameters)), layouts_(std::move(layouts)) {
   leaves_.resize(parameters_.size());
@@ -40,10 +45,8 @@ void ResidentStore::add_gradient(std::size_t block, const std::string& local_nam
   auto& sum = gradients_[index_of(layouts_.at(block).parameters.at(local_name))];
   if (sum.defined()) {
     sum.add_(gradient);
-  } else if (gradient.is_contiguous() && gradient.storage().use_count() == 1) {
-    sum = std::move(gradient);
   } else {
-    sum = gradient.contiguous().clone();
+    sum = owned(std::move(gradient));
   }
 }
 
@@ -61,6 +64,27 @@ std::vector<optim::TrainableParameter> ResidentStore::trainable() {
     }
   }
   return result;
+}
+
+void ResidentStore::set_gradient(const std::string& name, at::Tensor gradient) {
+  gradients_[index_of(name)] = std::move(gradient);
+}
+
+Rows ResidentStore::rows(const std::string& name) const {
+  return {0, parameters_[index_of(name)].stored->shape.at(0)};
+}
+
+at::Tensor ResidentStore::whole(const std::string& name) {
+  return parameters_[index_of(name)].stored->data;
+}
+
+StoreBytes ResidentStore::bytes() const {
+  StoreBytes bytes;
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    (parameters_[i].trained ? bytes.trained : bytes.weights) += parameters_[i].stored->bytes();
+    if (gradients_[i].defined()) bytes.gradients += gradients_[i].nbytes();
+  }
+  return bytes;
 }
 
 void ResidentStore::clear_gradients() {

@@ -12,6 +12,7 @@
 
 #include "model/weights.hpp"
 #include "optim/optimizer.hpp"
+#include "parallel/shard_layout.hpp"
 
 namespace lorica::engine {
 
@@ -27,6 +28,20 @@ struct BlockLayout {
   std::map<std::string, std::string> parameters;                                ///< local name -> Parameter::name
   std::map<std::string, std::shared_ptr<const model::LinearAdapter>> adapters;  ///< by module ("self_attn.q_proj")
 };
+
+/// Rows [begin, begin + count) of a parameter: what this process holds of it.
+using Rows = parallel::Range;
+
+/// Bytes that a store holds.
+struct StoreBytes {
+  std::uint64_t weights = 0;        ///< frozen parameters, this process's part
+  std::uint64_t trained = 0;        ///< trained ones, this process's part
+  std::uint64_t gradients = 0;      ///< now
+  std::uint64_t gathered_peak = 0;  ///< the most that was ever held of others' parts, on their way included
+};
+
+/// The gradient itself if nobody else reads its memory, else a copy: one that may be added to.
+at::Tensor owned(at::Tensor gradient);
 
 class ParameterStore {
  public:
@@ -49,10 +64,19 @@ class ParameterStore {
   virtual void add_gradient(std::size_t block, const std::string& local_name, at::Tensor gradient) = 0;
   /// True if any parameter of the block is trained.
   virtual bool trains(std::size_t block) const = 0;
-  /// Every trained parameter with its gradient of now (undefined if none came), in a fixed order.
+  /// This process's part of every trained parameter, with its gradient of now (undefined if none came), in a fixed
+  /// order.
   virtual std::vector<optim::TrainableParameter> trainable() = 0;
+  /// Sets the gradient of that part.
+  virtual void set_gradient(const std::string& name, at::Tensor gradient) = 0;
   virtual void clear_gradients() = 0;
+  /// What is stored: names, formats, shapes. Their tensors may be absent (sharded) unless the block is acquired.
   virtual const std::vector<Parameter>& parameters() const = 0;
+  /// Which rows of a trained parameter this process holds: trainable()'s value.
+  virtual Rows rows(const std::string& name) const = 0;
+  /// A trained parameter, whole. Collective over those that share it.
+  virtual at::Tensor whole(const std::string& name) = 0;
+  virtual StoreBytes bytes() const = 0;
 };
 
 /// All parameters in the memory of one device, all the time.
@@ -68,8 +92,12 @@ class ResidentStore : public ParameterStore {
   void add_gradient(std::size_t block, const std::string& local_name, at::Tensor gradient) override;
   bool trains(std::size_t block) const override;
   std::vector<optim::TrainableParameter> trainable() override;
+  void set_gradient(const std::string& name, at::Tensor gradient) override;
   void clear_gradients() override;
   const std::vector<Parameter>& parameters() const override { return parameters_; }
+  Rows rows(const std::string& name) const override;
+  at::Tensor whole(const std::string& name) override;
+  StoreBytes bytes() const override;
 
  private:
   std::size_t index_of(const std::string& name) const;

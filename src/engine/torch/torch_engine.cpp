@@ -2,23 +2,22 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 
 #include "base/error.hpp"
 #include "base/parallel.hpp"
 #include "engine/torch/executor.hpp"
+#include "engine/torch/host_allocator.hpp"
 #include "engine/torch/sampling.hpp"
 #include "engine/torch/saving.hpp"
-#include "engine/torch/tensor_io.hpp"
-#include "io/json.hpp"
+#include "engine/torch/state_files.hpp"
 #include "kernels/mode.hpp"
 #include "optim/clip.hpp"
 
 namespace lorica::engine {
 namespace {
-
-constexpr const char* kOptimizerFile = "optimizer.safetensors";
 
 optim::OptimizerOptions optimizer_options(const config::Config& config) {
   static const std::map<config::OptimizerKind, optim::OptimizerType> types{
@@ -54,11 +53,28 @@ ExecutorOptions executor_options(const config::Config& config, const Model& mode
   return options;
 }
 
+/// The first text that isn't empty, by rank. Collective.
+std::string first_of_all(parallel::World& world, const std::string& text) {
+  constexpr std::size_t kLength = 256;  // as numbers: names are short, and this happens once
+  std::vector<double> letters(kLength, 0);
+  for (std::size_t i = 0; i < std::min(kLength, text.size()); ++i) letters[i] = static_cast<unsigned char>(text[i]);
+  for (const auto& values : world.all_gather(letters)) {
+    if (values.front() == 0) continue;
+    std::string found;
+    for (const auto value : values) {
+      if (value != 0) found += static_cast<char>(value);
+    }
+    return found;
+  }
+  return "";
+}
+
 class TorchEngine : public Engine {
  public:
-  TorchEngine(const config::Config& config, Purpose purpose)
+  TorchEngine(const config::Config& config, Purpose purpose, parallel::World* world)
       : shard_bytes_(config.shard_size),
-        model_(build_model(config, purpose == Purpose::train)),
+        world_(world != nullptr && world->size() > 1 ? world : nullptr),
+        model_(build_model(config, purpose == Purpose::train, world_)),
         executor_(model_, executor_options(config, model_)),
         optimizer_(optimizer_options(config)) {}
 
@@ -67,9 +83,7 @@ class TorchEngine : public Engine {
     const auto& arch = model_.architecture;
     facts.family = arch.family;
     facts.parameters = model::parameter_count(arch);
-    for (const auto& parameter : model_.store->parameters()) {
-      if (parameter.trained) facts.trainable += parameter.stored->elements();
-    }
+    facts.trainable = model_.trained_elements;
     facts.layers = arch.layers;
     facts.vocabulary = arch.vocabulary;
     facts.max_positions = arch.max_positions;
@@ -82,81 +96,58 @@ class TorchEngine : public Engine {
   }
 
   MemoryReport memory() const override {
-    MemoryReport report;
-    for (const auto& parameter : model_.store->parameters()) {
-      (parameter.trained ? report.trainable : report.weights) += parameter.stored->bytes();
-    }
-    for (const auto& parameter : model_.store->trainable()) {
-      if (parameter.gradient.defined()) report.gradients += parameter.gradient.nbytes();
-    }
+    const auto held = model_.store->bytes();
+    MemoryReport report{held.weights, held.trained, held.gradients, 0, held.gathered_peak};
     report.optimizer = static_cast<std::uint64_t>(optimizer_.memory_bytes());
     return report;
   }
 
+  DistributionReport distribution() const override;
   double matrix_flops(const data::MicroBatch& batch) const override;
 
   std::vector<LossSum> forward_backward(std::span<const data::MicroBatch> batches, double loss_scale,
                                         std::int64_t step) override {
-    return executor_.forward_backward(batches, loss_scale, step);
+    auto sums = executor_.forward_backward(batches, loss_scale, step);
+    sum_tied_gradients();
+    return sums;
   }
 
-  UpdateResult optimizer_step(double lr, std::optional<double> max_norm) override {
-    at::NoGradGuard no_graph;
-    auto parameters = model_.store->trainable();
-    UpdateResult result;
-    result.gradient_norm = optim::clip_gradients(parameters, max_norm.value_or(0));
-    optimizer_.step(parameters, lr);
-    model_.store->clear_gradients();
-    return result;
-  }
+  UpdateResult optimizer_step(double lr, std::optional<double> max_norm) override;
 
   void discard_gradients() override { model_.store->clear_gradients(); }
   std::vector<LossSum> evaluate(std::span<const data::MicroBatch> batches) override {
-    return executor_.evaluate(batches);
+    auto sums = executor_.evaluate(batches);
+    model_.store->finish_step();
+    return sums;
   }
 
   std::vector<float> logits(const data::MicroBatch& batch) override {
-    const auto result = executor_.logits(batch).cpu().contiguous();
+    const auto result = logits_of(batch).cpu().contiguous();
     return {result.const_data_ptr<float>(), result.const_data_ptr<float>() + result.numel()};
   }
 
   std::vector<std::int32_t> generate(const std::vector<std::int32_t>& prompt, const GenerationOptions& options,
                                      const std::function<bool(std::int32_t)>& on_token) override;
 
-  void save_model(const std::filesystem::path& folder) override {
-    save_trained(model_, folder, shard_bytes_);
-    for (const auto& [name, tensor] : read_trained(model_, folder)) {
-      if (!at::equal(tensor, trained(name).cpu())) {
-        raise<Error>("{}: '{}' reads back differently from what was saved", folder.string(), name);
-      }
-    }
-  }
+  void save_model(const std::filesystem::path& folder) override { save_trained(model_, world_, folder, shard_bytes_); }
 
-  bool adapter_is_zero() const override {
-    bool zero = !model_.adapted.empty();
-    for (const auto& parameter : model_.store->parameters()) {
-      if (parameter.name.ends_with(".lora_B.weight"))
-        zero = zero && parameter.stored->data.count_nonzero().item<std::int64_t>() == 0;
-    }
-    return zero;
-  }
+  bool adapter_is_zero() const override;
   void save_state(const std::filesystem::path& folder) override;
   void load_state(const std::filesystem::path& folder) override;
   double verify_saved(const std::filesystem::path& folder, const data::MicroBatch& probe) override;
 
  private:
-  at::Tensor trained(const std::string& name) const {
-    for (const auto& parameter : model_.store->parameters()) {
-      if (parameter.name == name) return parameter.stored->data;
-    }
-    raise<Error>("internal error: no parameter '{}'", name);
-  }
-  void replace_trained(const std::map<std::string, at::Tensor>& tensors) {
-    at::NoGradGuard no_graph;
-    for (const auto& [name, tensor] : tensors) trained(name).copy_(tensor);
+  void sum_tied_gradients();
+  double norm_over_all(std::span<const optim::TrainableParameter> parameters) const;
+  /// Undefined on pipeline stages but the last.
+  at::Tensor logits_of(const data::MicroBatch& batch) {
+    auto result = executor_.logits(batch);
+    model_.store->finish_step();
+    return result;
   }
 
   std::int64_t shard_bytes_;
+  parallel::World* world_;  ///< null: alone
   Model model_;
   Executor executor_;
   optim::Optimizer optimizer_;
@@ -172,9 +163,13 @@ double TorchEngine::matrix_flops(const data::MicroBatch& batch) const {
   }
   double flops = 0;
   const auto specs = model::describe_blocks(arch);
-  bool below_trains = model_.store->trains(0);
+  bool below_trains = model_.trains[0];
   for (std::size_t b = 1; b < specs.size(); ++b) {
-    const bool trains = model_.store->trains(b);
+    const bool trains = model_.trains[b];
+    if (!owns(model_, b)) {
+      below_trains = below_trains || trains;
+      continue;
+    }
     // Forward, the gradient of the input where anything at or below is trained, and of the weight where it is trained
     // itself.
     const double input_passes = 1 + (below_trains || trains ? 1 : 0);
@@ -225,49 +220,120 @@ std::vector<std::int32_t> TorchEngine::generate(const std::vector<std::int32_t>&
   return generated;
 }
 
+/// The tied embedding is on the first and the last stage: one weight, one gradient.
+void TorchEngine::sum_tied_gradients() {
+  if (!model_.groups.tied) return;
+  for (const auto& parameter : model_.store->trainable()) {
+    if (parameter.name != model_.tied_name) continue;
+    auto gradient = parameter.gradient.defined() ? parameter.gradient.clone() : at::zeros_like(parameter.value);
+    model_.groups.tied->all_reduce(gradient).wait();
+    model_.store->set_gradient(parameter.name, gradient);
+  }
+}
+
+/// The L2 norm of the gradients of all shards and stages, each counted once.
+double TorchEngine::norm_over_all(std::span<const optim::TrainableParameter> parameters) const {
+  if (world_ == nullptr) return std::sqrt(optim::squared_gradient_norm(parameters));
+  std::vector<optim::TrainableParameter> counted;
+  const auto& mesh = model_.mesh;
+  const bool repeats = mesh.stages > 1 && mesh.stage == mesh.stages - 1;
+  for (const auto& parameter : parameters) {
+    if (!repeats || parameter.name != model_.tied_name) counted.push_back(parameter);
+  }
+  double total = 0;
+  for (const auto& values : world_->all_gather({optim::squared_gradient_norm(counted)})) total += values.front();
+  return std::sqrt(total / mesh.replicas);
+}
+
+UpdateResult TorchEngine::optimizer_step(double lr, std::optional<double> max_norm) {
+  at::NoGradGuard no_graph;
+  auto parameters = model_.store->trainable();
+  UpdateResult result;
+  result.gradient_norm = norm_over_all(parameters);
+  if (!std::isfinite(result.gradient_norm)) {
+    auto culprit = optim::first_non_finite(parameters);
+    if (world_ != nullptr) culprit = first_of_all(*world_, culprit);
+    optim::raise_non_finite(culprit, result.gradient_norm);
+  }
+  if (max_norm.value_or(0) > 0) optim::scale_gradients(parameters, result.gradient_norm, *max_norm);
+  optimizer_.step(parameters, lr);
+  model_.store->clear_gradients();
+  return result;
+}
+
+DistributionReport TorchEngine::distribution() const {
+  DistributionReport report;
+  report.stage = model_.mesh.stage;
+  report.replica = model_.mesh.replica;
+  report.shard = model_.mesh.shard;
+  const auto& groups = model_.groups;
+  if (groups.gather) report.gathered = groups.gather->traffic().gathered;
+  for (const auto* group : {groups.reduce.get(), groups.replicas.get(), groups.tied.get()}) {
+    if (group != nullptr) report.reduced += group->traffic().reduced;
+  }
+  if (model_.pipeline) report.messages = model_.pipeline->traffic().messages;
+  return report;
+}
+
+bool TorchEngine::adapter_is_zero() const {
+  if (model_.adapted.empty()) return false;
+  double nonzero = 0;
+  for (const auto& parameter : model_.store->trainable()) {
+    if (parameter.name.ends_with(".lora_B.weight")) {
+      nonzero += static_cast<double>(parameter.value.count_nonzero().item<std::int64_t>());
+    }
+  }
+  if (world_ == nullptr) return nonzero == 0;
+  const auto all = world_->all_gather({nonzero});
+  return std::all_of(all.begin(), all.end(), [](const auto& values) { return values.front() == 0; });
+}
+
 void TorchEngine::save_state(const std::filesystem::path& folder) {
-  save_model(folder);
-  const auto state = optimizer_.state();
-  nlohmann::json steps;
-  for (const auto& [name, count] : state.steps) steps[name] = count;
-  save_tensors(folder / kOptimizerFile, state.tensors, {{"format", "pt"}, {"steps", steps.dump()}});
+  if (world_ == nullptr || model_.adapter) save_model(folder);
+  if (world_ == nullptr) {
+    save_optimizer(optimizer_.state(), folder);
+  } else {
+    save_pieces(model_, optimizer_, folder);
+  }
 }
 
 void TorchEngine::load_state(const std::filesystem::path& folder) {
-  const auto tensors = read_trained(model_, folder);
-  const auto file = folder / kOptimizerFile;
-  const io::SafetensorsFile saved(file);
-  const auto steps = saved.metadata().find("steps");
-  if (steps == saved.metadata().end())
-    raise<ModelError>("{}: has no count of updates: this is no optimizer state", file.string());
-  optim::OptimizerState state;
-  const auto parsed = io::parse_json(steps->second, file.string() + ": steps");
-  for (const auto& parameter : model_.store->trainable()) {
-    if (parsed.contains(parameter.name))
-      state.steps.emplace_back(parameter.name, parsed.at(parameter.name).get<std::int64_t>());
-    for (const auto& slot : optim::slot_names(optimizer_.options())) {
-      if (const auto* view = saved.find(parameter.name + "." + slot))
-        state.tensors.emplace_back(view->name, to_tensor(*view));
-    }
+  at::NoGradGuard no_graph;
+  const SavedState saved(model_, folder);
+  std::map<std::string, at::Tensor> values;
+  for (const auto& parameter : model_.store->parameters()) {
+    if (parameter.trained) values[parameter.name] = saved.value(parameter, model_.store->rows(parameter.name));
   }
-  optimizer_.load_state(state, model_.store->trainable());
-  replace_trained(tensors);
+  const auto trainable = model_.store->trainable();
+  optimizer_.load_state(saved.optimizer(model_, optim::slot_names(optimizer_.options())), trainable);
+  for (const auto& parameter : trainable) at::Tensor(parameter.value).copy_(values.at(parameter.name));
 }
 
 double TorchEngine::verify_saved(const std::filesystem::path& folder, const data::MicroBatch& probe) {
-  const auto live = executor_.logits(probe);
+  at::NoGradGuard no_graph;
+  const auto live = logits_of(probe);
+  const SavedState saved(model_, folder);
   std::map<std::string, at::Tensor> before;
-  const auto read = read_trained(model_, folder);
-  for (const auto& [name, tensor] : read) before[name] = trained(name).clone();
-  replace_trained(read);
-  const auto reread = executor_.logits(probe);
-  replace_trained(before);
-  return (live - reread).abs().max().item<double>();
+  const auto trainable = model_.store->trainable();
+  for (const auto& parameter : trainable) before[parameter.name] = parameter.value.clone();
+  for (const auto& parameter : model_.store->parameters()) {
+    if (!parameter.trained) continue;
+    const auto same = [&](const auto& candidate) { return candidate.name == parameter.name; };
+    at::Tensor(std::find_if(trainable.begin(), trainable.end(), same)->value)
+        .copy_(saved.value(parameter, model_.store->rows(parameter.name)));
+  }
+  const auto reread = logits_of(probe);
+  for (const auto& parameter : trainable) at::Tensor(parameter.value).copy_(before.at(parameter.name));
+  double difference = live.defined() ? (live - reread).abs().max().item<double>() : 0;
+  if (world_ == nullptr) return difference;
+  for (const auto& values : world_->all_gather({difference})) difference = std::max(difference, values.front());
+  return difference;
 }
 
 }  // namespace
 
-std::unique_ptr<Engine> make_engine(const config::Config& config, Purpose purpose) {
+std::unique_ptr<Engine> make_engine(const config::Config& config, Purpose purpose, parallel::World* world) {
+  use_host_allocator();
   at::set_num_threads(thread_count());
   // Our kernels run between LibTorch's on its own threads: two pools would wait for each other's cores.
   set_parallel_runner([](int threads, const std::function<void()>& work) {
@@ -275,7 +341,7 @@ std::unique_ptr<Engine> make_engine(const config::Config& config, Purpose purpos
   });
   kernels::set_kernel_mode(config.kernels == config::Kernels::reference ? kernels::KernelMode::reference
                                                                         : kernels::KernelMode::automatic);
-  return std::make_unique<TorchEngine>(config, purpose);
+  return std::make_unique<TorchEngine>(config, purpose, world);
 }
 
 double measure_matrix_speed(const config::Config& config) {

@@ -61,7 +61,8 @@ TEST_F(EvaluationBatches, CoverEveryExampleOnceInOrder) {
   const auto dataset = load(write("rows.jsonl", rows));
   std::vector<std::int64_t> sizes, examples;
   std::int64_t tokens = 0;
-  over_evaluation_batches(dataset, 3, [&](const data::MicroBatch& batch) {
+  over_evaluation_batches(dataset, 3, {}, [&](std::span<const data::MicroBatch> batches) {
+    const auto& batch = batches.front();
     sizes.push_back(batch.sequences());
     examples.insert(examples.end(), batch.examples.begin(), batch.examples.end());
     tokens += batch.tokens();

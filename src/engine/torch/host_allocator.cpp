@@ -1,0 +1,137 @@
+#include "engine/torch/host_allocator.hpp"
+
+#include <c10/core/Allocator.h>
+#include <c10/core/CPUAllocator.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <list>
+#include <map>
+#include <mutex>
+#include <new>
+#include <unordered_map>
+
+namespace lorica::engine {
+namespace {
+
+constexpr std::size_t kSmall = 128 << 10;                // malloc's own limit for what it keeps in its heap at first
+constexpr std::size_t kMostKept = std::size_t{1} << 30;  // idle memory that other programs may want
+
+class HostAllocator final : public c10::Allocator {
+ public:
+  c10::DataPtr allocate(std::size_t bytes) override {
+    if (bytes < kSmall) return small_->allocate(bytes);
+    auto* data = take(bytes);
+    return {data, data, &give_back, at::Device(at::kCPU)};
+  }
+  c10::DeleterFnPtr raw_deleter() const override { return nullptr; }  // pieces below kSmall have another one
+  void copy_data(void* to, const void* from, std::size_t count) const override { default_copy_data(to, from, count); }
+
+  HostMemory memory() {
+    const std::lock_guard lock(mutex_);
+    return memory_;
+  }
+
+ private:
+  struct Piece {
+    void* data;
+    std::size_t bytes;
+  };
+
+  static std::size_t round_up(std::size_t bytes) {
+    static const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+    return (bytes + page - 1) / page * page;
+  }
+
+  void* take(std::size_t asked) {
+    const auto bytes = round_up(asked);
+    const std::lock_guard lock(mutex_);
+    auto piece = find_kept(bytes);
+    if (piece.data == nullptr) {
+      // What is kept makes room for what is new: so nothing is ever mapped beyond the most that lived at once.
+      while (!kept_.empty() && memory_.live + memory_.kept + bytes > memory_.mapped) drop_oldest();
+      piece = {map(bytes), bytes};
+    }
+    sizes_[piece.data] = piece.bytes;
+    memory_.live += piece.bytes;
+    memory_.peak = std::max(memory_.peak, memory_.live);
+    memory_.mapped = std::max(memory_.mapped, memory_.live + memory_.kept);
+    return piece.data;
+  }
+
+  static void give_back(void* data);
+  void keep(void* data) {
+    const std::lock_guard lock(mutex_);
+    const auto entry = sizes_.find(data);
+    const Piece piece{data, entry->second};
+    sizes_.erase(entry);
+    memory_.live -= piece.bytes;
+    memory_.kept += piece.bytes;
+    kept_.push_back(piece);
+    by_size_.emplace(piece.bytes, std::prev(kept_.end()));
+    while (memory_.kept > kMostKept) drop_oldest();
+  }
+
+  /// The smallest kept piece that fits, unless it is much too large.
+  Piece find_kept(std::size_t bytes) {
+    const auto found = by_size_.lower_bound(bytes);
+    if (found == by_size_.end() || found->first > bytes + bytes / 8) return {nullptr, 0};
+    const auto piece = *found->second;
+    kept_.erase(found->second);
+    by_size_.erase(found);
+    memory_.kept -= piece.bytes;
+    return piece;
+  }
+
+  void drop_oldest() {
+    const auto piece = kept_.front();
+    for (auto [entry, end] = by_size_.equal_range(piece.bytes); entry != end; ++entry) {
+      if (entry->second != kept_.begin()) continue;
+      by_size_.erase(entry);
+      break;
+    }
+    kept_.pop_front();
+    ::munmap(piece.data, piece.bytes);
+    memory_.kept -= piece.bytes;
+  }
+
+  static void* map(std::size_t bytes) {
+    void* data = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (data == MAP_FAILED) throw std::bad_alloc();
+    return data;
+  }
+
+  c10::Allocator* small_ = c10::GetDefaultCPUAllocator();
+  std::mutex mutex_;
+  std::unordered_map<void*, std::size_t> sizes_;  // of pieces in use
+  std::list<Piece> kept_;                         // oldest first
+  std::multimap<std::size_t, std::list<Piece>::iterator> by_size_;
+  HostMemory memory_;
+};
+
+/// Never destroyed: tensors in static objects outlive every other one.
+HostAllocator& allocator() {
+  static auto* one = new HostAllocator;
+  return *one;
+}
+
+void HostAllocator::give_back(void* data) {
+  allocator().keep(data);
+}
+
+}  // namespace
+
+void use_host_allocator() {
+  static const bool done = [] {
+    c10::SetCPUAllocator(&allocator(), 1);
+    return true;
+  }();
+  static_cast<void>(done);
+}
+
+HostMemory host_memory() {
+  return allocator().memory();
+}
+
+}  // namespace lorica::engine

@@ -1,0 +1,49 @@
+// Memory for gathered blocks: buffers whose memory comes and goes while the tensors that view them stay.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+namespace lorica::engine {
+
+/// Takes memory from LibTorch's allocator and gives it out again, so that blocks of equal size, one after the other,
+/// use the same pages. Keeps only buffers of the size that was given back last.
+class BufferPool {
+ public:
+  explicit BufferPool(at::Device device) : device_(device) {}
+  at::DataPtr take(std::int64_t bytes);
+  void give_back(at::DataPtr memory, std::int64_t bytes);
+  void clear();
+  std::int64_t bytes_in_use() const { return in_use_; }
+  std::int64_t peak_bytes() const { return peak_; }
+  at::Device device() const { return device_; }
+
+ private:
+  at::Device device_;
+  std::vector<at::DataPtr> free_;
+  std::int64_t free_size_ = 0;  // of each of free_
+  std::int64_t in_use_ = 0, peak_ = 0;
+};
+
+/// A flat buffer of bytes. Tensors that view bytes() stay valid objects while it is empty; they must not be read then.
+class ReusableBuffer {
+ public:
+  /// Empty at first.
+  ReusableBuffer(BufferPool& pool, std::int64_t bytes);
+  /// The whole buffer, uint8; made while it is empty, too.
+  const at::Tensor& bytes() const { return bytes_; }
+  bool full() const { return full_; }
+  /// Where the memory is; it may hold anything. Must be empty (fill) or full (data).
+  std::uint8_t* fill();
+  void empty();
+
+ private:
+  BufferPool& pool_;
+  at::Tensor bytes_;
+  bool full_ = false;
+};
+
+}  // namespace lorica::engine

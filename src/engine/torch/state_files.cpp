@@ -1,0 +1,187 @@
+#include "engine/torch/state_files.hpp"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/error.hpp"
+#include "engine/torch/saving.hpp"
+#include "engine/torch/tensor_io.hpp"
+#include "io/json.hpp"
+#include "io/peft_adapter.hpp"
+
+namespace fs = std::filesystem;
+
+namespace lorica::engine {
+namespace {
+
+nlohmann::json steps_of(const optim::OptimizerState& state) {
+  auto steps = nlohmann::json::object();
+  for (const auto& [name, count] : state.steps) steps[name] = count;
+  return steps;
+}
+
+std::string piece_name(int number, int of) {
+  return fmt::format("state-{:05}-of-{:05}.safetensors", number, of);
+}
+
+/// The piece files of a checkpoint, complete; empty if it has none.
+std::vector<fs::path> piece_files(const fs::path& folder) {
+  std::vector<fs::path> found;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const auto name = entry.path().filename().string();
+    if (name.starts_with("state-") && name.ends_with(".safetensors")) found.push_back(entry.path());
+  }
+  std::sort(found.begin(), found.end());
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    const auto expected = folder / piece_name(static_cast<int>(i) + 1, static_cast<int>(found.size()));
+    if (found[i] != expected) raise<ModelError>("{}: is missing: the checkpoint is incomplete", expected.string());
+  }
+  return found;
+}
+
+}  // namespace
+
+void save_optimizer(const optim::OptimizerState& state, const fs::path& folder) {
+  save_tensors(folder / kOptimizerFile, state.tensors, {{"format", "pt"}, {"steps", steps_of(state).dump()}});
+}
+
+void save_pieces(Model& model, const optim::Optimizer& optimizer, const fs::path& folder) {
+  const auto& mesh = model.mesh;
+  if (mesh.replica != 0) return;
+  std::vector<std::pair<std::string, at::Tensor>> tensors;
+  auto begins = nlohmann::json::object();
+  const auto add = [&](const std::string& key, const at::Tensor& tensor, std::int64_t begin) {
+    if (tensor.numel() == 0) return;
+    tensors.emplace_back(key, tensor);
+    begins[key] = begin;
+  };
+  std::map<std::string, std::int64_t> begin_of;
+  const bool repeats = mesh.stages > 1 && mesh.stage == mesh.stages - 1;
+  for (const auto& parameter : model.store->trainable()) {
+    if (repeats && parameter.name == model.tied_name) continue;
+    begin_of[parameter.name] = model.store->rows(parameter.name).begin;
+    add(parameter.name, parameter.value, begin_of[parameter.name]);
+  }
+  const auto state = optimizer.state();
+  for (const auto& [key, tensor] : state.tensors) {
+    const auto owner = begin_of.find(key.substr(0, key.rfind('.')));
+    if (owner != begin_of.end()) add(key, tensor, owner->second);
+  }
+  const auto number = mesh.stage * mesh.shards + mesh.shard + 1;
+  save_tensors(folder / piece_name(number, mesh.stages * mesh.shards), tensors,
+               {{"format", "pt"}, {"begins", begins.dump()}, {"steps", steps_of(state).dump()}});
+}
+
+SavedState::SavedState(const Model& model, const fs::path& folder) : folder_(folder) {
+  const auto pieces = piece_files(folder);
+  if (pieces.empty()) {
+    open_whole(model, folder);
+  } else {
+    open_pieces(pieces);
+  }
+}
+
+void SavedState::read_steps(const io::SafetensorsFile& file) {
+  const auto text = file.metadata().find("steps");
+  if (text == file.metadata().end()) {
+    raise<ModelError>("{}: has no count of updates: this is no optimizer state", file.path().string());
+  }
+  const auto parsed = io::parse_json(text->second, file.path().string() + ": steps");
+  for (const auto& [name, count] : parsed.items()) steps_[name] = count.get<std::int64_t>();
+  has_steps_ = true;
+}
+
+void SavedState::open_pieces(const std::vector<fs::path>& files) {
+  files_.reserve(files.size());
+  for (const auto& path : files) {
+    const auto& file = files_.emplace_back(path);
+    read_steps(file);
+    const auto text = file.metadata().find("begins");
+    if (text == file.metadata().end()) raise<ModelError>("{}: doesn't say which rows it holds", path.string());
+    const auto begins = io::parse_json(text->second, path.string() + ": begins");
+    for (const auto& [name, view] : file.tensors()) {
+      if (!begins.contains(name) || !begins.at(name).is_number_integer()) {
+        raise<ModelError>("{}: doesn't say which rows of '{}' it holds", path.string(), name);
+      }
+      pieces_[name].push_back({begins.at(name).get<std::int64_t>(), &view});
+    }
+  }
+  for (auto& [name, list] : pieces_) {
+    std::sort(list.begin(), list.end(), [](const Piece& a, const Piece& b) { return a.begin < b.begin; });
+  }
+}
+
+void SavedState::open_whole(const Model& model, const fs::path& folder) {
+  weights_.emplace(model.adapter ? folder / io::kAdapterWeightsFile : folder);
+  for (const auto& parameter : model.store->parameters()) {
+    if (!parameter.trained) continue;
+    if (const auto* view = weights_->find(saved_name(model, parameter.name))) {
+      pieces_[parameter.name].push_back({0, view});
+    }
+  }
+  if (!fs::exists(folder / kOptimizerFile)) return;
+  const auto& file = files_.emplace_back(folder / kOptimizerFile);
+  read_steps(file);
+  for (const auto& [name, view] : file.tensors()) pieces_[name].push_back({0, &view});
+}
+
+at::Tensor SavedState::rows_of(const std::string& key, const std::vector<std::int64_t>& shape,
+                               std::optional<at::ScalarType> dtype, Rows rows) const {
+  const auto found = pieces_.find(key);
+  if (found == pieces_.end()) raise<ModelError>("{}: '{}' is missing", folder_.string(), key);
+  const auto& pieces = found->second;
+  auto saved = pieces.front().view->shape;
+  const auto type = scalar_type(pieces.front().view->dtype);
+  saved.at(0) = 0;
+  for (const auto& piece : pieces) {
+    const auto& part = piece.view->shape;
+    const bool fits = piece.begin == saved[0] && part.size() == saved.size() &&
+                      std::equal(part.begin() + 1, part.end(), saved.begin() + 1) &&
+                      scalar_type(piece.view->dtype) == type;
+    if (!fits) raise<ModelError>("{}: the parts of '{}' don't fit together", folder_.string(), key);
+    saved[0] += part[0];
+  }
+  if (saved != shape || (dtype && type != *dtype)) {
+    raise<ModelError>("{}: '{}' is {} [{}], but this run trains {} [{}]. The checkpoint belongs to other options.",
+                      folder_.string(), key, io::dtype_name(file_dtype(type)), fmt::join(saved, ", "),
+                      dtype ? io::dtype_name(file_dtype(*dtype)) : "", fmt::join(shape, ", "));
+  }
+  saved[0] = rows.count;
+  auto result = at::empty(saved, at::TensorOptions().dtype(type));
+  for (const auto& piece : pieces) {
+    const auto length = piece.view->shape[0];
+    const auto first = std::max(piece.begin, rows.begin),
+               last = std::min(piece.begin + length, rows.begin + rows.count);
+    if (first >= last) continue;
+    const auto row_bytes = static_cast<std::int64_t>(piece.view->bytes) / length;
+    std::memcpy(static_cast<char*>(result.mutable_data_ptr()) + (first - rows.begin) * row_bytes,
+                piece.view->data + (first - piece.begin) * row_bytes,
+                static_cast<std::size_t>((last - first) * row_bytes));
+  }
+  return result;
+}
+
+at::Tensor SavedState::value(const Parameter& parameter, Rows rows) const {
+  return rows_of(parameter.name, parameter.stored->shape, parameter.stored->format.dtype, rows);
+}
+
+optim::OptimizerState SavedState::optimizer(const Model& model, const std::vector<std::string>& slots) const {
+  if (!has_steps_) raise<ModelError>("{}: has no optimizer state", folder_.string());
+  optim::OptimizerState state;
+  for (const auto& parameter : model.store->parameters()) {
+    if (!parameter.trained) continue;
+    const auto count = steps_.find(parameter.name);
+    if (count != steps_.end()) state.steps.emplace_back(parameter.name, count->second);
+    for (const auto& slot : slots) {
+      const auto key = parameter.name + "." + slot;
+      if (!pieces_.contains(key)) continue;
+      state.tensors.emplace_back(
+          key, rows_of(key, parameter.stored->shape, std::nullopt, model.store->rows(parameter.name)));
+    }
+  }
+  return state;
+}
+
+}  // namespace lorica::engine

@@ -1,0 +1,80 @@
+#include "train/together.hpp"
+
+#include <algorithm>
+
+#include "base/files.hpp"
+#include "base/log.hpp"
+#include "base/machine.hpp"
+#include "base/strings.hpp"
+#include "io/json.hpp"
+
+namespace fs = std::filesystem;
+
+namespace lorica::train {
+
+void fill_together(parallel::World* world, const fs::path& target, const std::function<void(const fs::path&)>& fill) {
+  if (world != nullptr && !world->main()) {
+    fill(world->broadcast(""));
+    world->barrier();
+    world->barrier();
+    return;
+  }
+  PendingFolder pending(target);
+  if (world != nullptr) world->broadcast(pending.path().string());
+  fill(pending.path());
+  if (world != nullptr) world->barrier();
+  pending.commit();
+  if (world != nullptr) world->barrier();
+}
+
+void write_process_report(parallel::World& world, const engine::Engine& engine, std::int64_t steps,
+                          const fs::path& run_folder) {
+  const auto memory = engine.memory();
+  const auto report = engine.distribution();
+  const auto number = [](auto value) { return static_cast<double>(value); };
+  const auto per_step = [&](std::uint64_t bytes) { return number(bytes) / number(std::max<std::int64_t>(1, steps)); };
+  const auto all =
+      world.all_gather({number(report.stage), number(report.replica), number(report.shard), number(memory.weights),
+                        number(memory.trainable), number(memory.optimizer), number(memory.gathered_peak),
+                        number(peak_resident_bytes()), per_step(report.gathered), per_step(report.reduced),
+                        per_step(report.messages), report.idle_share, report.bubble});
+  if (!world.main()) return;
+  static constexpr const char* kNames[] = {"stage",
+                                           "replica",
+                                           "shard",
+                                           "weight_bytes",
+                                           "trained_bytes",
+                                           "optimizer_bytes",
+                                           "gathered_peak_bytes",
+                                           "peak_resident_bytes",
+                                           "gathered_bytes_per_step",
+                                           "reduced_bytes_per_step",
+                                           "message_bytes_per_step",
+                                           "idle_share",
+                                           "bubble"};
+  auto list = nlohmann::ordered_json::array();
+  for (std::size_t rank = 0; rank < all.size(); ++rank) {
+    nlohmann::ordered_json entry{{"rank", rank}};
+    for (std::size_t i = 0; i < std::size(kNames); ++i) {
+      const double value = all[rank][i];
+      if (i + 2 < std::size(kNames)) {
+        entry[kNames[i]] = static_cast<std::int64_t>(value);
+      } else {
+        entry[kNames[i]] = value;
+      }
+    }
+    const auto bytes = [&](const char* name) { return format_bytes(entry[name].get<std::uint64_t>()); };
+    spdlog::info(
+        "rank {} (stage {}, shard {}): weights {}, peak memory {}; sent per step: {} of parameters, {} of "
+        "gradients, {} of activations{}",
+        rank, entry["stage"].get<int>(), entry["shard"].get<int>(), bytes("weight_bytes"), bytes("peak_resident_bytes"),
+        bytes("gathered_bytes_per_step"), bytes("reduced_bytes_per_step"), bytes("message_bytes_per_step"),
+        all[rank].back() > 0 ? fmt::format("; idle {:.1f} % of the time (bubble in theory: {:.1f} %)",
+                                           100 * entry["idle_share"].get<double>(), 100 * entry["bubble"].get<double>())
+                             : "");
+    list.push_back(std::move(entry));
+  }
+  io::write_json(run_folder / "processes.json", list);
+}
+
+}  // namespace lorica::train
