@@ -3,7 +3,7 @@
 // malloc keeps large freed pieces in its heap, where tensors of other sizes don't fit: measured, 15 to 35 % more than
 // the tensors that live at the peak, differing from run to run. Mapping each tensor anew would cost a page fault for
 // every 4 KiB, up to a fifth of a small model's step. So freed tensors are kept for the next one of their size, and
-// given up as soon as a size is asked for that isn't there.
+// given up where the process would otherwise grow.
 #pragma once
 
 #include <cstdint>
