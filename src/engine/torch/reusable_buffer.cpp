@@ -35,9 +35,11 @@ void BufferPool::clear() {
 
 ReusableBuffer::ReusableBuffer(BufferPool& pool, std::int64_t bytes) : pool_(pool) {
   bytes_ = at::empty({bytes}, at::TensorOptions().dtype(at::kByte).device(pool.device()));
-  // Its own memory goes at once; the tensor stays, with a storage of size 0.
+}
+
+void ReusableBuffer::seal() {
   auto* storage = bytes_.storage().unsafeGetStorageImpl();
-  storage->set_data_ptr(at::DataPtr(nullptr, pool.device()));
+  storage->set_data_ptr(at::DataPtr(nullptr, pool_.device()));
   storage->set_nbytes(0);
 }
 

@@ -31,12 +31,13 @@ class BufferPool {
 /// A flat buffer of bytes. Tensors that view bytes() stay valid objects while it is empty; they must not be read then.
 class ReusableBuffer {
  public:
-  /// Empty at first.
+  /// Has memory at first (untouched), so that views can be made; seal() takes it away.
   ReusableBuffer(BufferPool& pool, std::int64_t bytes);
-  /// The whole buffer, uint8; made while it is empty, too.
+  void seal();
+  /// The whole buffer, uint8.
   const at::Tensor& bytes() const { return bytes_; }
   bool full() const { return full_; }
-  /// Where the memory is; it may hold anything. Must be empty (fill) or full (data).
+  /// Takes memory, which may hold anything. The buffer must be empty.
   std::uint8_t* fill();
   void empty();
 

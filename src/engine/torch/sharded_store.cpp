@@ -77,6 +77,10 @@ void ShardedStore::add_group(ShardedGroup given) {
     places_.emplace(parameter.name, std::move(place));
     parameters_.push_back(std::move(parameter));
   }
+  if (group->whole) {
+    group->whole->seal();
+    group->staging->seal();
+  }
   group->reducer_group = reducer_.add_group(std::move(trained));
   groups_.push_back(std::move(group));
 }
