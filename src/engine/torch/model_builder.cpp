@@ -12,6 +12,7 @@
 #include "engine/torch/block_loader.hpp"
 #include "engine/torch/shard_loading.hpp"
 #include "io/hub.hpp"
+#include "parallel/partition.hpp"
 
 namespace lorica::engine {
 namespace {
@@ -50,8 +51,7 @@ class Builder {
       model_.adapter = plan_->config;
       for (const auto& [module, target] : plan_->targets) model_.adapted.push_back(module);
     }
-    place();
-    count_trained();
+    place(count_trained());
     gather_groups();
     make_process_groups();
     BlockLoader loader(config_, model_.architecture, model_.device, plan_, trains_, model_.folder);
@@ -60,8 +60,8 @@ class Builder {
   }
 
  private:
-  void place();
-  void count_trained();
+  std::vector<parallel::BlockFacts> count_trained();
+  void place(const std::vector<parallel::BlockFacts>& facts);
   void gather_groups();
   void make_process_groups();
   void make_store(BlockLoader& loader);
@@ -79,9 +79,17 @@ class Builder {
   std::vector<BlockLayout> layouts_;
 };
 
-void Builder::place() {
-  if (world_ != nullptr) model_.mesh = parallel::make_mesh(config_, world_->place());
+void Builder::place(const std::vector<parallel::BlockFacts>& facts) {
   model_.owned = {{0, specs_.size()}};
+  if (world_ == nullptr) return;
+  model_.mesh = parallel::make_mesh(config_, world_->place());
+  if (model_.mesh.stages == 1) return;
+  const auto parts = parallel::partition(facts, config_.partition_method, model_.mesh.stages,
+                                         static_cast<int>(config_.pipeline_interleave));
+  model_.owned.clear();
+  for (const auto& run : parts[static_cast<std::size_t>(model_.mesh.stage)]) {
+    model_.owned.push_back({run.begin, run.end});
+  }
 }
 
 std::vector<LoraTarget> Builder::pairs_of(const model::BlockSpec& block) const {
@@ -95,20 +103,29 @@ std::vector<LoraTarget> Builder::pairs_of(const model::BlockSpec& block) const {
   return pairs;
 }
 
-void Builder::count_trained() {
+std::vector<parallel::BlockFacts> Builder::count_trained() {
+  using Kind = parallel::BlockFacts::Kind;
+  std::vector<parallel::BlockFacts> facts;
   for (const auto& block : specs_) {
+    parallel::BlockFacts fact;
+    fact.kind = block.kind == model::BlockSpec::Kind::embedding ? Kind::embedding
+                : block.kind == model::BlockSpec::Kind::head    ? Kind::head
+                                                                : Kind::decoder_layer;
     bool any = false;
     for (const auto& spec : block.parameters) {
       const bool trained = trained_whole(config_, plan_, trains_, spec);
       any = any || trained;
-      if (trained && !spec.tied) model_.trained_elements += spec.count();
+      if (trained && !spec.tied) fact.trained += spec.count();
     }
     for (const auto& pair : pairs_of(block)) {
       any = any || trains_;
-      if (trains_) model_.trained_elements += pair.rank * (pair.in + pair.out);
+      if (trains_) fact.trained += pair.rank * (pair.in + pair.out);
     }
+    model_.trained_elements += fact.trained;
     model_.trains.push_back(any);
+    facts.push_back(fact);
   }
+  return facts;
 }
 
 /// Each block's parameters are one group; a tensor that two blocks of this process share (tied embeddings) is its own.
