@@ -40,6 +40,10 @@ bool write_all(int file, std::string_view text) {
 
 }  // namespace
 
+std::string first_line(std::string_view text) {
+  return std::string(text.substr(0, text.find('\n')));
+}
+
 Ending ending_of(const std::exception_ptr& error) {
   try {
     std::rethrow_exception(error);
@@ -50,9 +54,7 @@ Ending ending_of(const std::exception_ptr& error) {
   } catch (const std::bad_alloc&) {
     return {"out of memory: a smaller batch_size, context_length or model may fit", 1, true, -1};
   } catch (const std::exception& unknown) {
-    // A library's message may carry a backtrace from its second line on.
-    const std::string_view message = unknown.what();
-    return {fmt::format("internal error: {}", message.substr(0, message.find('\n'))), 1, true, -1};
+    return {"internal error: " + first_line(unknown.what()), 1, true, -1};
   } catch (...) {
     return {"internal error: something unknown was thrown", 1, true, -1};
   }

@@ -4,6 +4,7 @@
 
 #include <exception>
 #include <string>
+#include <string_view>
 
 namespace lorica::parallel {
 
@@ -13,6 +14,9 @@ struct Ending {
   bool own = true;      ///< false: it ends because another process failed
   int rank = -1;        ///< among several processes; −1: it is not to be named
 };
+
+/// A library's message may carry a backtrace from its second line on.
+std::string first_line(std::string_view text);
 
 /// What an exception comes to.
 Ending ending_of(const std::exception_ptr& error);

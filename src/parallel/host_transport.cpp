@@ -8,10 +8,10 @@
 #include <deque>
 #include <future>
 #include <mutex>
-#include <string_view>
 #include <thread>
 
 #include "base/error.hpp"
+#include "parallel/ending.hpp"
 #include "parallel/gloo_group.hpp"
 #include "parallel/ordered_sum.hpp"
 #include "parallel/transport.hpp"
@@ -20,10 +20,6 @@ namespace lorica::parallel {
 namespace {
 
 constexpr int kFirstOwnTag = 1 << 30;  // the users' tags are below
-
-std::string first_line(std::string_view text) {
-  return std::string(text.substr(0, text.find('\n')));
-}
 
 /// Messages of one operation.
 class Messages {

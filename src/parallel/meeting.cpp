@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <csignal>
 #include <cstdlib>
 #include <map>
 #include <set>
@@ -17,6 +18,7 @@
 
 #include "base/error.hpp"
 #include "base/strings.hpp"
+#include "parallel/ending.hpp"
 #include "parallel/network.hpp"
 
 namespace lorica::parallel {
@@ -126,9 +128,11 @@ std::string compare_configs(c10d::Store& store, int world) {
   return fmt::format("{}", fmt::join(problems, "\n  "));
 }
 
-/// c10d warns on standard error of each connection that ends. We say so ourselves, in words.
-void quieten_c10d() {
-  if (std::getenv("TORCH_CPP_LOG_LEVEL") == nullptr) FLAGS_caffe2_log_level = 2;  // errors
+/// c10d tells standard error of each connection that ends, and the system kills who writes to one. We say so ourselves,
+/// in words.
+void quieten_connections() {
+  if (std::getenv("TORCH_CPP_LOG_LEVEL") == nullptr) FLAGS_caffe2_log_level = 3;
+  std::signal(SIGPIPE, SIG_IGN);
 }
 
 /// Of this process so far: a store that outlives them must tell them apart.
@@ -139,18 +143,15 @@ std::atomic<int> worlds;
 StoreAccess::StoreAccess(const Place& place, double limit)
     : host_(store_host(place)),
       prefix_(fmt::format("lorica/{}/{}", place.attempt, ++worlds)),
-      port_(place.master_port) {
-  quieten_c10d();
-  c10d::TCPStoreOptions options;
-  options.waitWorkers = false;
-  options.timeout = std::chrono::hours(24 * 30);  // the watch keeps the time
+      port_(place.master_port),
+      limit_(limit) {
+  quieten_connections();
+  const auto end = after(limit);
   if (place.main() && !place.store_hosted) {
     auto socket = place.store_socket >= 0 ? Descriptor(place.store_socket) : listen_on(host_, port_);
     port_ = port_of(socket);
-    options.isServer = true;
-    options.masterListenFd = socket.release();
+    first_ = open(socket.release());
   } else {
-    const auto end = after(limit);
     while (!answers(host_, port_, 1)) {
       if (Clock::now() > end) {
         raise<PeerError>(
@@ -160,21 +161,32 @@ StoreAccess::StoreAccess(const Place& place, double limit)
       }
       std::this_thread::sleep_for(100ms);
     }
+    first_ = open(-1);
   }
-  options.port = static_cast<std::uint16_t>(port_);
-  const auto server = c10::make_intrusive<c10d::TCPStore>(host_, options);
-  first_ = c10::make_intrusive<c10d::PrefixStore>(prefix_, server);
   if (!place.main()) return;
   Watch::prepare(*first_, place.world);
   first_->set(kOpen, std::to_string(place.world));
 }
 
 StorePointer StoreAccess::connect() const {
+  return open(-1);
+}
+
+/// `listening`: the store itself, on this socket.
+StorePointer StoreAccess::open(int listening) const {
   c10d::TCPStoreOptions options;
   options.waitWorkers = false;
-  options.timeout = std::chrono::hours(24 * 30);
+  options.timeout = std::chrono::milliseconds(static_cast<std::int64_t>(limit_ * 1000));
   options.port = static_cast<std::uint16_t>(port_);
-  return c10::make_intrusive<c10d::PrefixStore>(prefix_, c10::make_intrusive<c10d::TCPStore>(host_, options));
+  options.isServer = listening >= 0;
+  if (listening >= 0) options.masterListenFd = listening;
+  try {
+    auto store = c10::make_intrusive<c10d::TCPStore>(host_, options);
+    store->setTimeout(std::chrono::hours(24 * 30));  // from here on the watch keeps the time
+    return c10::make_intrusive<c10d::PrefixStore>(prefix_, std::move(store));
+  } catch (const std::exception& error) {
+    raise<PeerError>("couldn't reach rank 0 at {}:{}: {}", host_, port_, first_line(error.what()));
+  }
 }
 
 void introduce(const config::Config& config, const Place& place, const StoreAccess& access, double limit) {

@@ -26,8 +26,11 @@ class StoreAccess {
   int port() const { return port_; }
 
  private:
+  StorePointer open(int listening) const;
+
   std::string host_, prefix_;
   int port_ = 0;
+  double limit_;
   StorePointer first_;
 };
 

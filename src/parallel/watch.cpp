@@ -112,7 +112,7 @@ void Watch::linger() {
   changed_.wait_for(lock, kLinger, [&] {
     // Who has been silent for some beats is most likely the one that the verdict is about.
     return ended_ || std::all_of(peers_.begin() + 1, peers_.end(), [&](const Peer& peer) {
-             return peer.line.empty() || peer.told || peer.parted || Clock::now() - peer.changed > 4 * period_;
+             return peer.line.empty() || peer.told || peer.parted || Clock::now() - peer.changed > 1s;
            });
   });
 }

@@ -64,10 +64,13 @@ void World::State::meet_others(const config::Config& config) {
   std::vector<Greeting> all;
   try {
     all = meet(place, *access, *watch, limit);
-  } catch (const std::exception& error) {
+  } catch (const Error& error) {
     watch->report(fmt::format("rank {}: {}", place.rank, error.what()));
     watch->linger();
     throw;
+  } catch (const std::exception&) {
+    // The store is gone. The watch knows why, or will in a moment.
+    throw PeerError(watch->wait_for_verdict(peer_timeout + 2));
   }
   std::vector<std::string> names;
   for (int rank = 0; rank < place.world; ++rank)

@@ -2,17 +2,22 @@
 // process.
 #pragma once
 
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <functional>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "parallel/ending.hpp"
 #include "parallel/network.hpp"
 #include "parallel/place.hpp"
 
@@ -30,11 +35,13 @@ inline void check(bool condition, const std::string& what) {
 struct Exit {
   int code = -1;  ///< −1: killed
   int signal = 0;
-  std::string output;  ///< what body returned, or "threw: " and what it threw
+  std::string output;  ///< what body returned, or "threw: " and what it threw, or what announce() wrote
+  double seconds = 0;  ///< from the start of all to its end
 };
 
 /// Calls body(place) in `count` processes, and waits for them. Each exits with 0, or 1 if body threw.
 inline std::vector<Exit> run_processes(int count, const std::function<std::string(const Place&)>& body) {
+  const auto start = std::chrono::steady_clock::now();
   auto socket = listen_on("127.0.0.1", 0);
   const int port = port_of(socket);
   std::vector<pid_t> children;
@@ -54,6 +61,8 @@ inline std::vector<Exit> run_processes(int count, const std::function<std::strin
       } else {
         socket = Descriptor();
       }
+      at::set_num_threads(1);  // the pool of threads doesn't come along
+      ::setenv(kLaunchedVariable, std::to_string(ends[1]).c_str(), 1);
       std::string text;
       int code = 0;
       try {
@@ -71,15 +80,18 @@ inline std::vector<Exit> run_processes(int count, const std::function<std::strin
   }
   socket = Descriptor();
   std::vector<Exit> exits(count);
-  for (int rank = 0; rank < count; ++rank) {
-    char buffer[4096];
-    for (ssize_t got = 0; (got = ::read(pipes[rank], buffer, sizeof buffer)) > 0;)
-      exits[rank].output.append(buffer, got);
-    ::close(pipes[rank]);
+  for (int left = count; left > 0; --left) {
     int status = 0;
-    ::waitpid(children[rank], &status, 0);
-    if (WIFEXITED(status)) exits[rank].code = WEXITSTATUS(status);
-    if (WIFSIGNALED(status)) exits[rank].signal = WTERMSIG(status);
+    const pid_t child = ::wait(&status);
+    const auto rank = std::find(children.begin(), children.end(), child) - children.begin();
+    if (rank == count) throw CheckFailed("an unknown child");
+    auto& exit = exits[rank];
+    exit.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    if (WIFEXITED(status)) exit.code = WEXITSTATUS(status);
+    if (WIFSIGNALED(status)) exit.signal = WTERMSIG(status);
+    char buffer[4096];  // a pipe holds far more than any of them writes
+    for (ssize_t got = 0; (got = ::read(pipes[rank], buffer, sizeof buffer)) > 0;) exit.output.append(buffer, got);
+    ::close(pipes[rank]);
   }
   return exits;
 }
