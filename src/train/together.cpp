@@ -27,17 +27,16 @@ void fill_together(parallel::World* world, const fs::path& target, const std::fu
   if (world != nullptr) world->barrier();
 }
 
-void write_process_report(parallel::World& world, const engine::Engine& engine, std::int64_t steps,
-                          const fs::path& run_folder) {
+void write_process_report(parallel::World& world, const engine::Engine& engine, const MovedBytes& moved,
+                          std::int64_t steps, const fs::path& run_folder) {
   const auto memory = engine.memory();
   const auto report = engine.distribution();
   const auto number = [](auto value) { return static_cast<double>(value); };
   const auto per_step = [&](std::uint64_t bytes) { return number(bytes) / number(std::max<std::int64_t>(1, steps)); };
-  const auto all =
-      world.all_gather({number(report.stage), number(report.replica), number(report.shard), number(memory.weights),
-                        number(memory.trainable), number(memory.optimizer), number(memory.gathered_peak),
-                        number(peak_resident_bytes()), per_step(report.gathered), per_step(report.reduced),
-                        per_step(report.messages), report.idle_share, report.bubble});
+  const auto all = world.all_gather(
+      {number(report.stage), number(report.replica), number(report.shard), number(memory.weights),
+       number(memory.trainable), number(memory.optimizer), number(memory.gathered_peak), number(peak_resident_bytes()),
+       per_step(moved.gathered), per_step(moved.reduced), per_step(moved.messages), report.idle_share, report.bubble});
   if (!world.main()) return;
   static constexpr const char* kNames[] = {"stage",
                                            "replica",

@@ -15,9 +15,14 @@ namespace lorica::train {
 void fill_together(parallel::World* world, const std::filesystem::path& target,
                    const std::function<void(const std::filesystem::path&)>& fill);
 
-/// run_folder/processes.json: what each process held and sent, one object each. `steps`: updates since the engine was
-/// made. Collective; rank 0 writes, and logs a line each.
-void write_process_report(parallel::World& world, const engine::Engine& engine, std::int64_t steps,
-                          const std::filesystem::path& run_folder);
+/// Bytes that a process sent: parameters, gradients, activations.
+struct MovedBytes {
+  std::uint64_t gathered = 0, reduced = 0, messages = 0;
+};
+
+/// run_folder/processes.json: what each process held and sent, one object each. `moved`: by this process in `steps`
+/// steps. Collective; rank 0 writes, and logs a line each.
+void write_process_report(parallel::World& world, const engine::Engine& engine, const MovedBytes& moved,
+                          std::int64_t steps, const std::filesystem::path& run_folder);
 
 }  // namespace lorica::train

@@ -138,6 +138,7 @@ class Run {
   double matrix_gflops_ = 0;
   std::int64_t step_ = 0, total_steps_ = 0, last_evaluated_ = -1, last_saved_ = -1;
   std::int64_t first_step_ = 0;
+  MovedBytes moved_;                                     ///< in steps alone: not by loading, the trial, evaluations
   bool interrupted_ = false, timed_checkpoint_ = false;  // as agreed by all processes
   std::optional<std::int64_t> resumed_step_;
   Clock::time_point last_checkpoint_ = Clock::now();
@@ -256,6 +257,7 @@ void Run::train_step(const InterruptGuard& interrupt) {
   const auto start = Clock::now();
   const auto batch = sampler_->step_for(mesh_.data_rank(), mesh_.data_parallel());
   Tally mine;
+  const auto before = engine_->distribution();
   // Normalized once, by the supervised tokens of the whole step: no layout of micro-batches changes the loss (B1).
   const auto parts = engine_->forward_backward(batch.micro_batches, 1.0 / static_cast<double>(batch.supervised), step_);
   for (std::size_t i = 0; i < parts.size(); ++i) {
@@ -273,6 +275,10 @@ void Run::train_step(const InterruptGuard& interrupt) {
   } catch (const TrainingError& error) {
     raise<TrainingError>("step {}: {}. Nothing was updated; {}", step_ + 1, error.what(), last_good(folder_));
   }
+  const auto after = engine_->distribution();
+  moved_.gathered += after.gathered - before.gathered;
+  moved_.reduced += after.reduced - before.reduced;
+  moved_.messages += after.messages - before.messages;
   sampler_->advance();
   ++step_;
   const auto total = tally(mine, interrupt);
@@ -372,7 +378,7 @@ void Run::checkpoint() {
 
 void Run::conclude(bool finished) {
   if (metrics_) metrics_->finish();
-  if (world_.size() > 1) write_process_report(world_, *engine_, step_ - first_step_, folder_);
+  if (world_.size() > 1) write_process_report(world_, *engine_, moved_, step_ - first_step_, folder_);
   if (!finished) {
     if (config_.save_model && last_saved_ != step_) checkpoint();
     spdlog::info("interrupted after step {} of {}{}", step_, total_steps_,
