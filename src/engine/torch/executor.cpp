@@ -2,38 +2,143 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+#include <chrono>
 #include <numeric>
 #include <optional>
 
 #include "base/error.hpp"
+#include "engine/torch/pipeline_channel.hpp"
 
 namespace lorica::engine {
 
 using parallel::Action;
 using Kind = MicroBatchPass::Kind;
+using Message = PipelineChannel::Message;
 
-/// Micro-batches on their way through this process's blocks.
-struct Executor::Run {
-  std::span<const data::MicroBatch> batches;
-  MicroBatchPass::Settings settings;
-  std::vector<Action> actions;
+/// Micro-batches on their way through this process's blocks, in the order of its stage's schedule.
+class Executor::Run {
+ public:
+  Run(Model& model, const ExecutorOptions& options, std::span<const data::MicroBatch> batches,
+      const MicroBatchPass::Settings& settings, const parallel::Schedule& schedule)
+      : model_(model),
+        options_(options),
+        batches_(batches),
+        settings_(settings),
+        stages_(schedule.stages),
+        parts_(schedule.stages * schedule.chunks),
+        actions_(schedule.actions.at(static_cast<std::size_t>(model.mesh.stage))),
+        reach_(model.trains),
+        channel_(model.pipeline.get(), schedule, model.mesh.stage, model.device),
+        walk_(*model.store, blocks_to_acquire(), options.prefetch_blocks),
+        passes_(batches.size()) {
+    sums.resize(batches.size());
+    for (std::size_t i = 0; i < batches.size(); ++i) {
+      if (walks(i)) last_ = i;
+    }
+  }
+
+  void execute() {
+    if (!actions_.empty()) expect(actions_.front());
+    for (std::size_t i = 0; i < actions_.size(); ++i) {
+      if (i + 1 < actions_.size()) expect(actions_[i + 1]);
+      if (walks(static_cast<std::size_t>(actions_[i].micro_batch))) perform(actions_[i]);
+    }
+    channel_.flush();
+    ensure(walk_.finished(), "not all blocks of a pass were walked");
+  }
+
+  PipelineChannel& channel() { return channel_; }
+
   std::vector<LossSum> sums;
   at::Tensor logits;
+
+ private:
+  bool computes(std::size_t batch) const { return MicroBatchPass::computes(batches_[batch], settings_.kind); }
+  bool walks(std::size_t batch) const { return computes(batch) || model_.store->collective(); }
+  int part_of(const Action& action) const { return action.chunk * stages_ + model_.mesh.stage; }
+  const BlockRange& range_of(const Action& action) const {
+    return model_.owned[static_cast<std::size_t>(action.chunk)];
+  }
+
+  /// What an action needs from another part, and what it gives to one.
+  std::optional<Message> needs(const Action& action) const;
+  std::optional<Message> gives(const Action& action) const;
+  void expect(const Action& action);
+  void perform(const Action& action);
+  std::vector<std::size_t> blocks_to_acquire() const;
+
+  Model& model_;
+  const ExecutorOptions& options_;
+  std::span<const data::MicroBatch> batches_;
+  MicroBatchPass::Settings settings_;
+  int stages_, parts_;
+  const std::vector<Action>& actions_;
+  BackwardReach reach_;
+  PipelineChannel channel_;
+  Walk walk_;
+  std::vector<std::optional<MicroBatchPass>> passes_;  ///< by micro-batch, while it is in flight
+  std::size_t last_ = 0;                               ///< the last micro-batch that is walked
 };
 
+std::optional<Message> Executor::Run::needs(const Action& action) const {
+  const int part = part_of(action);
+  const bool forward = action.kind == Action::Kind::forward;
+  const bool from_another = forward ? part > 0 : part + 1 < parts_ && reach_.reaches(range_of(action).end - 1);
+  if (!from_another || !computes(static_cast<std::size_t>(action.micro_batch))) return std::nullopt;
+  return Message{action.kind, part, action.micro_batch};
+}
+
+std::optional<Message> Executor::Run::gives(const Action& action) const {
+  const int part = part_of(action);
+  const bool forward = action.kind == Action::Kind::forward;
+  const bool to_another = forward ? part + 1 < parts_ : part > 0 && reach_.wants_input(range_of(action).begin);
+  if (!to_another || !computes(static_cast<std::size_t>(action.micro_batch))) return std::nullopt;
+  return Message{action.kind, forward ? part + 1 : part - 1, action.micro_batch};
+}
+
+void Executor::Run::expect(const Action& action) {
+  const auto message = needs(action);
+  if (!message) return;
+  const auto tokens = batches_[static_cast<std::size_t>(action.micro_batch)].tokens();
+  channel_.expect(*message, at::empty({tokens, model_.architecture.hidden_size},
+                                      at::TensorOptions().device(model_.device).dtype(model_.compute)));
+}
+
+void Executor::Run::perform(const Action& action) {
+  const auto i = static_cast<std::size_t>(action.micro_batch);
+  const bool forward = action.kind == Action::Kind::forward, train = settings_.kind == Kind::train;
+  const auto& range = range_of(action);
+  auto& pass = passes_[i];
+  if (!pass) {
+    settings_.last = i == last_;
+    pass.emplace(model_, options_, walk_, batches_[i], settings_);
+  }
+  at::Tensor tensor;
+  if (const auto message = needs(action)) tensor = channel_.receive(*message);
+  tensor = forward ? pass->forward(range, std::move(tensor)) : pass->backward(range, std::move(tensor));
+  if (const auto message = gives(action)) channel_.send(*message, std::move(tensor));
+  // By the time of a backward pass the next part has had what it needed for it.
+  if (!forward) channel_.settle({Action::Kind::forward, part_of(action) + 1, action.micro_batch});
+  if (forward && part_of(action) + 1 == parts_) {
+    sums[i] = pass->loss();
+    if (settings_.kind == Kind::logits) logits = pass->logits();
+  }
+  const int chunks = parts_ / stages_;
+  if (train ? !forward && action.chunk == 0 : action.chunk + 1 == chunks) pass.reset();
+}
+
 /// What this process will ask the store for, in order.
-std::vector<std::size_t> Executor::blocks_to_acquire(const Run& run) const {
+std::vector<std::size_t> Executor::Run::blocks_to_acquire() const {
   std::vector<std::size_t> order;
-  const BackwardReach reach(model_.trains);
   const auto head = model_.blocks.size() - 1;
-  for (const auto& action : run.actions) {
-    const auto& batch = run.batches[static_cast<std::size_t>(action.micro_batch)];
-    if (!MicroBatchPass::computes(batch, run.settings.kind) && !model_.store->collective()) continue;
-    const auto& range = model_.owned[static_cast<std::size_t>(action.chunk)];
+  for (const auto& action : actions_) {
+    if (!walks(static_cast<std::size_t>(action.micro_batch))) continue;
+    const auto& range = range_of(action);
     if (action.kind == Action::Kind::forward) {
       for (auto block = range.begin; block < range.end; ++block) order.push_back(block);
     } else {
-      for (auto block = std::min(range.end, head); block > range.begin && reach.reaches(block - 1); --block) {
+      for (auto block = std::min(range.end, head); block > range.begin && reach_.reaches(block - 1); --block) {
         order.push_back(block - 1);
       }
     }
@@ -41,62 +146,42 @@ std::vector<std::size_t> Executor::blocks_to_acquire(const Run& run) const {
   return order;
 }
 
-void Executor::run(Run& run) {
-  const auto& batches = run.batches;
-  const bool collective = model_.store->collective();
-  Walk walk(*model_.store, blocks_to_acquire(run), options_.prefetch_blocks);
-  const auto walks = [&](std::size_t i) {
-    return collective || MicroBatchPass::computes(batches[i], run.settings.kind);
-  };
-  std::size_t last = 0;
-  for (std::size_t i = 0; i < batches.size(); ++i) {
-    if (walks(i)) last = i;
-  }
-  run.sums.resize(batches.size());
-  std::vector<std::optional<MicroBatchPass>> passes(batches.size());
-  std::vector<at::Tensor> between(batches.size());
-  for (const auto& action : run.actions) {
-    const auto i = static_cast<std::size_t>(action.micro_batch);
-    if (!walks(i)) continue;
-    auto& pass = passes[i];
-    if (!pass) {
-      run.settings.last = i == last;
-      pass.emplace(model_, options_, walk, batches[i], run.settings);
-    }
-    const auto& range = model_.owned[static_cast<std::size_t>(action.chunk)];
-    const bool forward = action.kind == Action::Kind::forward;
-    between[i] = forward ? pass->forward(range, std::move(between[i])) : pass->backward(range, std::move(between[i]));
-    if (forward && range.end == model_.blocks.size()) {
-      run.sums[i] = pass->loss();
-      if (run.settings.kind == Kind::logits) run.logits = pass->logits();
-    }
-    const bool train = run.settings.kind == Kind::train;
-    const auto last_chunk = static_cast<int>(model_.owned.size()) - 1;
-    if (train ? !forward && action.chunk == 0 : action.chunk == last_chunk) pass.reset();
-  }
-  ensure(walk.finished(), "not all blocks of a pass were walked");
-}
-
 std::vector<LossSum> Executor::forward_backward(std::span<const data::MicroBatch> batches, double scale,
                                                 std::int64_t step) {
-  Run run{batches, {Kind::train, scale, step, false}, {}, {}, {}};
-  run.actions = parallel::training_schedule(1, 1, static_cast<int>(batches.size())).actions.front();
-  this->run(run);
+  const auto start = std::chrono::steady_clock::now();
+  const auto schedule = parallel::training_schedule(model_.mesh.stages, chunks(), static_cast<int>(batches.size()));
+  Run run(model_, options_, batches, {Kind::train, scale, step, false}, schedule);
+  run.execute();
+  run.channel().announce_end();
   model_.store->finish_step();
+  run.channel().await_end();
+  if (model_.mesh.stages > 1 && scale != 0) {
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    seconds_ += seconds;
+    idle_seconds_ += run.channel().waited();
+    // A backward pass costs about twice a forward pass; for the idle share that hardly matters.
+    const auto simulation = parallel::simulate(schedule, 1, 2);
+    bubble_seconds_ += seconds * simulation.idle[static_cast<std::size_t>(model_.mesh.stage)];
+  }
   return run.sums;
 }
 
+PipelineFacts Executor::pipeline_facts() const {
+  if (seconds_ == 0) return {};
+  return {idle_seconds_ / seconds_, bubble_seconds_ / seconds_};
+}
+
 std::vector<LossSum> Executor::evaluate(std::span<const data::MicroBatch> batches) {
-  Run run{batches, {Kind::evaluate, 1, 0, false}, {}, {}, {}};
-  run.actions = parallel::forward_schedule(1, 1, static_cast<int>(batches.size())).actions.front();
-  this->run(run);
+  const auto schedule = parallel::forward_schedule(model_.mesh.stages, chunks(), static_cast<int>(batches.size()));
+  Run run(model_, options_, batches, {Kind::evaluate, 1, 0, false}, schedule);
+  run.execute();
   return run.sums;
 }
 
 at::Tensor Executor::logits(const data::MicroBatch& batch) {
-  Run run{{&batch, 1}, {Kind::logits, 1, 0, false}, {}, {}, {}};
-  run.actions = parallel::forward_schedule(1, 1, 1).actions.front();
-  this->run(run);
+  const auto schedule = parallel::forward_schedule(model_.mesh.stages, chunks(), 1);
+  Run run(model_, options_, {&batch, 1}, {Kind::logits, 1, 0, false}, schedule);
+  run.execute();
   return run.logits;
 }
 

@@ -10,28 +10,38 @@
 
 namespace lorica::engine {
 
+/// How a process spent its training steps as a stage of a pipeline.
+struct PipelineFacts {
+  double idle_share = 0;  ///< of the time of forward and backward passes: waiting for other stages
+  double bubble = 0;      ///< what that is in theory, if all passes through a chunk take the same time
+};
+
 class Executor {
  public:
   Executor(Model& model, const ExecutorOptions& options) : model_(model), options_(options) {}
 
   /// All micro-batches of a step: adds gradients of (summed loss × scale) to the store. `step` keys dropout. One sum
-  /// for each micro-batch.
+  /// for each micro-batch, known on the last stage of a pipeline: on the others they are zero. All stages are given the
+  /// same micro-batches.
   std::vector<LossSum> forward_backward(std::span<const data::MicroBatch> batches, double scale, std::int64_t step);
+  /// The same, forward only.
   std::vector<LossSum> evaluate(std::span<const data::MicroBatch> batches);
-  /// float32 [T, vocabulary].
+  /// float32 [T, vocabulary]; undefined on the stages before the last.
   at::Tensor logits(const data::MicroBatch& batch);
   /// Logits of the last of `ids` [1, vocabulary], which follow `cache`'s tokens at positions from `position`; the cache
   /// grows. For a process that has the whole model.
   at::Tensor next_logits(const std::vector<std::int32_t>& ids, std::int64_t position,
                          std::vector<model::LayerCache>& cache);
+  /// Over all training steps so far; those with a scale of 0 are rehearsals.
+  PipelineFacts pipeline_facts() const;
 
  private:
-  struct Run;
-  void run(Run& run);
-  std::vector<std::size_t> blocks_to_acquire(const Run& run) const;
+  class Run;
+  int chunks() const { return static_cast<int>(model_.owned.size()); }
 
   Model& model_;
   ExecutorOptions options_;
+  double seconds_ = 0, idle_seconds_ = 0, bubble_seconds_ = 0;  ///< of training steps
 };
 
 }  // namespace lorica::engine

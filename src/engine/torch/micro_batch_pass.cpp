@@ -124,7 +124,7 @@ at::Tensor MicroBatchPass::run_block(std::size_t block, at::Tensor hidden) {
     }
     frames_[block] = std::move(frame);
   }
-  walk_.store().release(block);
+  walk_.release(block);
   return output.detach();
 }
 
@@ -134,7 +134,7 @@ void MicroBatchPass::run_head(const at::Tensor& hidden) {
   const auto& head_block = static_cast<const model::HeadBlock&>(*model_.blocks[block]);
   if (settings_.kind == Kind::logits) {
     out_ = head_block.forward({hidden, sequences_}, weights).hidden;
-    walk_.store().release(block);
+    walk_.release(block);
     return;
   }
   const bool graph = this->graph(block);
@@ -145,9 +145,9 @@ void MicroBatchPass::run_head(const at::Tensor& hidden) {
   out_ = loss.detach();
   if (graph) {
     head_gradient_ = collect(block, loss, input, weights, at::full({}, settings_.scale, loss.options()));
-    walk_.store().release_after_backward(block, settings_.last);
+    walk_.release_after_backward(block, settings_.last);
   } else {
-    walk_.store().release(block);
+    walk_.release(block);
   }
 }
 
@@ -160,7 +160,7 @@ at::Tensor MicroBatchPass::forward(BlockRange range, at::Tensor hidden) {
   for (auto block = range.begin; block < range.end; ++block) {
     if (block == 0) {
       hidden = embed(walk_.acquire(0));
-      walk_.store().release(0);
+      walk_.release(0);
     } else if (block < head()) {
       hidden = run_block(block, std::move(hidden));
     } else {
@@ -176,9 +176,9 @@ void MicroBatchPass::pass_over(BlockRange range) {
   for (auto block = range.begin; block < range.end; ++block) {
     walk_.acquire(block);
     if (block == head() && graph(block)) {
-      walk_.store().release_after_backward(block, settings_.last);
+      walk_.release_after_backward(block, settings_.last);
     } else {
-      walk_.store().release(block);
+      walk_.release(block);
     }
   }
 }
@@ -199,7 +199,7 @@ at::Tensor MicroBatchPass::collect(std::size_t block, const at::Tensor& output, 
                                          /*allow_unused=*/true);
   for (std::size_t i = 0; i < names.size(); ++i) {
     auto& found = gradients[i + (wants_input ? 1 : 0)];
-    if (found.defined()) walk_.store().add_gradient(block, names[i], std::move(found));
+    if (found.defined()) walk_.add_gradient(block, names[i], std::move(found));
   }
   return wants_input ? gradients[0] : at::Tensor();
 }
@@ -217,7 +217,7 @@ at::Tensor MicroBatchPass::back_through(std::size_t block, const at::Tensor& gra
   }
   auto result = collect(block, frame.output, frame.input, *frame.weights, gradient);
   frame = Frame();
-  walk_.store().release_after_backward(block, settings_.last);
+  walk_.release_after_backward(block, settings_.last);
   return result;
 }
 
@@ -227,7 +227,7 @@ void MicroBatchPass::back_through_embedding(const at::Tensor& gradient) {
     at::AutoGradMode mode(true);
     collect(0, embed(weights), {}, weights, gradient);
   }
-  walk_.store().release_after_backward(0, settings_.last);
+  walk_.release_after_backward(0, settings_.last);
 }
 
 at::Tensor MicroBatchPass::backward(BlockRange range, at::Tensor gradient) {
@@ -239,7 +239,7 @@ at::Tensor MicroBatchPass::backward(BlockRange range, at::Tensor gradient) {
   for (auto block = range.end; block > range.begin && reach_.reaches(block - 1); --block) {
     if (!computes_) {
       walk_.acquire(block - 1);
-      walk_.store().release_after_backward(block - 1, settings_.last);
+      walk_.release_after_backward(block - 1, settings_.last);
     } else if (block == 1) {
       back_through_embedding(gradient);
       gradient.reset();

@@ -25,4 +25,19 @@ model::BlockWeights Walk::acquire(std::size_t block) {
   return weights;
 }
 
+void Walk::release(std::size_t block) {
+  store_.release(block);
+  ask_again(block);
+}
+
+void Walk::release_after_backward(std::size_t block, bool last) {
+  store_.release_after_backward(block, last);
+  ask_again(block);
+}
+
+/// A block that is asked for while it is still in use is there already, and gone once it is released.
+void Walk::ask_again(std::size_t block) {
+  if (next_ < asked_ && order_[next_] == block) store_.prefetch(block);
+}
+
 }  // namespace lorica::engine

@@ -14,11 +14,16 @@ class Walk {
   Walk(ParameterStore& store, std::vector<std::size_t> order, int ahead);
   /// The next block of the order; throws Error (ours) if it is another.
   model::BlockWeights acquire(std::size_t block);
-  ParameterStore& store() { return store_; }
+  void release(std::size_t block);
+  void release_after_backward(std::size_t block, bool last);
+  void add_gradient(std::size_t block, const std::string& local_name, at::Tensor gradient) {
+    store_.add_gradient(block, local_name, std::move(gradient));
+  }
   bool finished() const { return next_ == order_.size(); }
 
  private:
   void ask();
+  void ask_again(std::size_t block);
   ParameterStore& store_;
   std::vector<std::size_t> order_;
   std::size_t next_ = 0, asked_ = 0, ahead_;

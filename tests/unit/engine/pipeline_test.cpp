@@ -1,0 +1,214 @@
+// Pipelines of 2, 3 and 4 processes give the losses, gradients and logits of one process.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <iostream>
+
+#include "base/parallel.hpp"
+#include "engine/executor_fixture.hpp"
+#include "parallel/partition.hpp"
+#include "parallel/processes.hpp"
+
+namespace lorica::engine {
+namespace {
+
+using config::TrainType;
+using parallel::check;
+using parallel::Place;
+using test::batch_of;
+using test::Gradients;
+using test::Trainer;
+using testing::ExitedWithCode;
+
+constexpr double kDropout = 0.2;
+
+/// Llama or, with tied embeddings, Qwen 3.
+std::string model_of(const std::filesystem::path& folder, const std::string& family, int layers) {
+  if (std::filesystem::exists(folder)) return folder.string();
+  auto architecture = test::tiny_architecture(family);
+  architecture["num_hidden_layers"] = layers;
+  test::write_model(folder, architecture, test::random_weights(architecture));
+  return folder.string();
+}
+
+data::MicroBatch empty_batch() {
+  data::MicroBatch batch;
+  batch.offsets = {0};
+  return batch;
+}
+
+/// Packed and single sequences; one micro-batch without tokens and one without labels.
+std::vector<data::MicroBatch> batches_of(int count) {
+  std::vector<data::MicroBatch> batches;
+  for (int i = 0; i < count; ++i) batches.push_back(batch_of({5 + i, 3, 7}, 10 + 3 * i));
+  if (count > 3) {
+    batches[1] = empty_batch();
+    std::fill(batches[2].labels.begin(), batches[2].labels.end(), data::kIgnoreLabel);
+  }
+  return batches;
+}
+
+struct Layout {
+  int stages, interleave;
+  std::string partition_method = "uniform";
+};
+
+/// Leaves this process the part of the model that its stage runs.
+void take_part(Model& model, const Layout& layout, parallel::World& world, const std::string& name) {
+  config::Config config;
+  config.pipeline_stages = layout.stages;
+  model.mesh = parallel::make_mesh(config, world.place());
+  std::vector<parallel::BlockFacts> blocks(model.blocks.size());
+  blocks.front().kind = parallel::BlockFacts::Kind::embedding;
+  blocks.back().kind = parallel::BlockFacts::Kind::head;
+  const auto runs = parallel::partition(blocks, layout.partition_method, layout.stages, layout.interleave);
+  model.owned.clear();
+  for (const auto& run : runs.at(static_cast<std::size_t>(model.mesh.stage)))
+    model.owned.push_back({run.begin, run.end});
+  model.pipeline = std::make_unique<parallel::ProcessGroup>(world, name, model.mesh.pipeline_group(), model.device);
+}
+
+double total(parallel::World& world, double mine) {
+  double sum = 0;
+  for (const auto& values : world.all_gather({mine})) sum += values.front();
+  return sum;
+}
+
+/// The sum over all stages (tied embedding and head).
+at::Tensor total(parallel::World& world, const at::Tensor& mine) {
+  const auto flat = mine.to(at::kDouble).contiguous().view({-1});
+  auto sum = at::zeros_like(flat);
+  for (const auto& values :
+       world.all_gather({flat.const_data_ptr<double>(), flat.const_data_ptr<double>() + flat.numel()})) {
+    sum += at::tensor(values, at::kDouble);
+  }
+  return sum.view(mine.sizes());
+}
+
+void check_sums(const std::vector<LossSum>& found, const std::vector<LossSum>& expected, bool last_stage) {
+  check(found.size() == expected.size(), "one sum for each micro-batch");
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    const auto& [loss, tokens] = last_stage ? expected[i] : LossSum{};
+    check(found[i].tokens == tokens && std::abs(found[i].loss - loss) <= 1e-6 * loss,
+          fmt::format("micro-batch {}: {} of {} tokens for {} of {}", i, found[i].loss, found[i].tokens, loss, tokens));
+  }
+}
+
+/// The tied weight's gradient is that of all its stages together; of every other parameter exactly one stage has it.
+void check_gradients(parallel::World& world, const Trainer& part, const Gradients& expected, bool tied) {
+  constexpr const char* kTied = "model.embed_tokens.weight";
+  auto found = part.gradients();
+  if (tied && expected.contains(kTied)) {
+    const auto mine = found.contains(kTied) ? found.at(kTied) : at::zeros_like(expected.at(kTied));
+    check(test::relative_difference(total(world, mine), expected.at(kTied).to(at::kDouble)) < 1e-6, "tied gradient");
+    found.erase(kTied);
+  }
+  for (const auto& [name, gradient] : found) {
+    check(expected.contains(name), name + " has a gradient");
+    check(test::relative_difference(gradient, expected.at(name)) < 1e-6, "gradient of " + name);
+  }
+  const auto count = static_cast<double>(expected.size()) - (tied && expected.contains(kTied) ? 1 : 0);
+  check(total(world, static_cast<double>(found.size())) == count, "every gradient once");
+}
+
+struct Case {
+  std::string family = "llama";
+  TrainType type = TrainType::lora;
+  ActivationPolicy policy = ActivationPolicy::recompute;
+  int micro_batches = 5;
+  std::vector<std::int64_t> layers = {};  ///< that carry an adapter; all
+};
+
+void compare(const Case& item, const Layout& layout, int layers, const std::filesystem::path& folder,
+             parallel::World& world, const std::string& name) {
+  auto config = test::tiny_config(model_of(folder / item.family, item.family, layers), item.type);
+  const double dropout = item.type == TrainType::full ? 0 : kDropout;
+  config.lora_dropout = dropout;
+  config.layers_to_transform = item.layers;
+  Trainer whole(config, dropout, item.policy), part(config, dropout, item.policy);
+  take_part(part.model, layout, world, name);
+  const bool last_stage = part.model.mesh.stage + 1 == layout.stages;
+  const auto batches = batches_of(item.micro_batches);
+  Executor alone(whole.model, whole.options), staged(part.model, part.options);
+  for (int step = 0; step < 2; ++step) {
+    const auto expected = alone.forward_backward(batches, 0.01, step);
+    check_sums(staged.forward_backward(batches, 0.01, step), expected, last_stage);
+    check_gradients(world, part, whole.gradients(), item.family == "qwen3" && item.type == TrainType::full);
+    whole.model.store->clear_gradients();
+    part.model.store->clear_gradients();
+  }
+  check_sums(staged.evaluate(batches), alone.evaluate(batches), last_stage);
+  const auto logits = staged.logits(batches.front());
+  check(logits.defined() == last_stage, "logits are on the last stage");
+  if (last_stage) check(test::relative_difference(logits, alone.logits(batches.front())) < 1e-6, "logits");
+  const auto facts = staged.pipeline_facts();
+  check(facts.idle_share > 0 && facts.idle_share < 1 && facts.bubble > 0 && facts.bubble < 1, "time is accounted for");
+}
+
+std::vector<Case> cases() {
+  std::vector<Case> all;
+  for (const auto type : {TrainType::lora, TrainType::qlora, TrainType::full}) {
+    for (const auto policy : {ActivationPolicy::keep, ActivationPolicy::recompute, ActivationPolicy::selective}) {
+      all.push_back({"llama", type, policy});
+    }
+  }
+  all.push_back({"qwen3", TrainType::full});
+  for (const int count : {1, 2, 3, 8}) all.push_back({"qwen3", TrainType::qlora, ActivationPolicy::keep, count});
+  // Gradients end half-way; earlier stages run forward only.
+  all.push_back({"llama", TrainType::lora, ActivationPolicy::recompute, 5, {2}});
+  all.push_back({"llama", TrainType::lora, ActivationPolicy::keep, 5, {3}});
+  return all;
+}
+
+[[noreturn]] void finish(const std::vector<parallel::Exit>& exits) {
+  bool good = true;
+  for (std::size_t rank = 0; rank < exits.size(); ++rank) {
+    if (exits[rank].code == 0) continue;
+    good = false;
+    std::cerr << "rank " << rank << ": " << exits[rank].output << std::endl;
+  }
+  if (good) std::cerr << "all agree" << std::endl;
+  std::_Exit(good ? 0 : 1);
+}
+
+/// Forks from a process that has started no thread yet.
+[[noreturn]] void run_stages(const Layout& layout) {
+  set_thread_count(1);
+  at::set_num_threads(1);
+  const test::TemporaryFolder folder;
+  const int layers = layout.stages * layout.interleave > 6 ? 8 : 4;
+  for (const std::string family : {"llama", "qwen3"}) model_of(folder / family, family, layers);
+  finish(parallel::run_processes(layout.stages, [&](const Place& place) {
+    parallel::World world(config::Config{}, place);
+    int number = 0;
+    for (const auto& item : cases()) {
+      try {
+        compare(item, layout, layers, folder.path(), world, fmt::format("pipeline-{}", number));
+      } catch (const std::exception& error) {
+        throw parallel::CheckFailed(fmt::format("case {}: {}", number, error.what()));
+      }
+      ++number;
+    }
+    world.barrier();
+    world.part();
+    return std::string();
+  }));
+}
+
+class PipelineTest : public testing::TestWithParam<Layout> {};
+
+INSTANTIATE_TEST_SUITE_P(Layouts, PipelineTest,
+                         testing::Values(Layout{2, 1}, Layout{3, 1}, Layout{4, 1}, Layout{2, 2}, Layout{3, 2},
+                                         Layout{4, 2}, Layout{2, 1, "type:embedding"}),
+                         [](const auto& info) {
+                           return fmt::format("{}x{}{}", info.param.stages, info.param.interleave,
+                                              info.param.partition_method == "uniform" ? "" : "uneven");
+                         });
+
+TEST_P(PipelineTest, GivesWhatOneProcessGives) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(run_stages(GetParam()), ExitedWithCode(0), "all agree");
+}
+
+}  // namespace
+}  // namespace lorica::engine
