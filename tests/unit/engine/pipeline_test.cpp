@@ -3,9 +3,11 @@
 
 #include <cmath>
 #include <iostream>
+#include <thread>
 
 #include "base/parallel.hpp"
 #include "engine/executor_fixture.hpp"
+#include "engine/torch/pipeline_channel.hpp"
 #include "parallel/partition.hpp"
 #include "parallel/processes.hpp"
 
@@ -193,6 +195,53 @@ std::vector<Case> cases() {
     world.part();
     return std::string();
   }));
+}
+
+/// What one stage takes longer for, the other waits for: at a message and at the end of a step.
+[[noreturn]] void wait_for_each_other() {
+  set_thread_count(1);
+  finish(parallel::run_processes(2, [&](const Place& place) {
+    using namespace std::chrono_literals;
+    parallel::World world(config::Config{}, place);
+    parallel::ProcessGroup group(world, "pipeline", {0, 1}, at::kCPU);
+    const auto schedule = parallel::training_schedule(2, 1, 1);
+    PipelineChannel channel(&group, schedule, place.rank, at::kCPU);
+    const PipelineChannel::Message forward{parallel::Action::Kind::forward, 1, 0},
+        backward{parallel::Action::Kind::backward, 0, 0};
+    world.barrier();
+    if (place.rank == 0) {
+      channel.expect(backward, at::zeros({3}));
+      channel.send(forward, at::full({3}, 1.F));
+      check(at::equal(channel.receive(backward), at::full({3}, 2.F)), "gradient");
+      channel.settle(forward);
+      check(channel.waited() > 0.2, fmt::format("rank 0 waited {}", channel.waited()));
+      std::this_thread::sleep_for(200ms);
+    } else {
+      channel.expect(forward, at::zeros({3}));
+      check(at::equal(channel.receive(forward), at::full({3}, 1.F)), "activation");
+      std::this_thread::sleep_for(400ms);
+      channel.send(backward, at::full({3}, 2.F));
+      channel.flush();
+    }
+    const double before = channel.waited();
+    channel.announce_end();
+    channel.await_end();
+    const double waited = channel.waited() - before;
+    check(place.rank == 0 ? waited == 0 : waited > 0.05, fmt::format("waited {} at the end", waited));
+    world.barrier();
+    world.part();
+    return std::string();
+  }));
+}
+
+TEST(Pipeline, WaitingIsMeasured) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(wait_for_each_other(), ExitedWithCode(0), "all agree");
+}
+
+// gtest prints parameters of a failing case.
+void PrintTo(const Layout& layout, std::ostream* out) {
+  *out << layout.stages << " stages x " << layout.interleave << ", " << layout.partition_method;
 }
 
 class PipelineTest : public testing::TestWithParam<Layout> {};
