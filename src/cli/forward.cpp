@@ -7,8 +7,6 @@
 #include "base/error.hpp"
 #include "base/files.hpp"
 #include "base/log.hpp"
-#include "base/machine.hpp"
-#include "base/parallel.hpp"
 #include "cli/commands.hpp"
 #include "engine/engine.hpp"
 #include "io/safetensors.hpp"
@@ -37,7 +35,6 @@ data::MicroBatch batch_of(const std::int64_t* ids, std::int64_t length, std::int
 
 int run_forward(const config::ParsedConfig& parsed) {
   const auto& config = parsed.config;
-  set_thread_count(config.threads > 0 ? static_cast<int>(config.threads) : available_cores());
   const io::SafetensorsFile file(config.input);
   const auto* ids = file.find("input_ids");
   if (ids == nullptr || ids->dtype != io::Dtype::i64 || ids->shape.size() != 2 || ids->elements() == 0) {

@@ -11,8 +11,6 @@
 #include "base/error.hpp"
 #include "base/files.hpp"
 #include "base/log.hpp"
-#include "base/machine.hpp"
-#include "base/parallel.hpp"
 #include "base/strings.hpp"
 #include "cli/commands.hpp"
 #include "data/templates.hpp"
@@ -120,7 +118,6 @@ engine::GenerationOptions generation_options(const config::Config& config, const
 
 int run_generate(const config::ParsedConfig& parsed) {
   const auto& config = parsed.config;
-  set_thread_count(config.threads > 0 ? static_cast<int>(config.threads) : available_cores());
   const auto prompts = read_prompts(config);
   const auto tokenizer = tokenizer::Tokenizer::load(io::find_model(config.model_name));
   const auto engine = engine::make_engine(config, engine::Purpose::infer);

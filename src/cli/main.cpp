@@ -5,10 +5,8 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <cstdlib>
 #include <exception>
-#include <new>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,6 +15,9 @@
 #include "base/log.hpp"
 #include "cli/commands.hpp"
 #include "cli/help.hpp"
+#include "cli/process.hpp"
+#include "parallel/ending.hpp"
+#include "parallel/launch.hpp"
 
 namespace lorica::cli {
 namespace {
@@ -72,7 +73,12 @@ int dispatch(std::vector<std::string> words, char** arguments) {
   if (std::any_of(words.begin(), words.end(), asks_help)) return print(help_on(config::command_name(command)));
   const auto parsed = config::parse(command, words);
   wait_without_spinning(arguments);
-  if (parsed.config.verbose) setup_logging(true);
+  if (command == config::Command::train) {
+    if (const int count = parallel::processes_to_start(parsed.config)) {
+      return parallel::launch(parsed, count, arguments);
+    }
+  }
+  set_up_process(parsed.config, command);
   for (const auto& note : parsed.notes) spdlog::info("{}", note);
   return runner(command)(parsed);
 }
@@ -81,19 +87,12 @@ int dispatch(std::vector<std::string> words, char** arguments) {
 }  // namespace lorica::cli
 
 int main(int count, char** arguments) {
-  lorica::setup_logging(false);
   try {
+    lorica::setup_logging();
     return lorica::cli::dispatch({arguments + 1, arguments + count}, arguments);
-  } catch (const lorica::Error& error) {
-    fmt::print(stderr, "error: {}\n", error.what());
-    return error.exit_code();
-  } catch (const std::bad_alloc&) {
-    fmt::print(stderr, "error: out of memory: a smaller batch_size, context_length or model may fit\n");
-    return 1;
-  } catch (const std::exception& error) {
-    // A library's message may carry a backtrace from its second line on.
-    const std::string_view message = error.what();
-    fmt::print(stderr, "error: internal error: {}\n", message.substr(0, message.find('\n')));
-    return 1;
+  } catch (...) {
+    const auto ending = lorica::parallel::ending_of(std::current_exception());
+    lorica::parallel::announce(ending);
+    return ending.code;
   }
 }

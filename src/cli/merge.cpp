@@ -2,8 +2,6 @@
 #include "engine/merge.hpp"
 #include "base/error.hpp"
 #include "base/log.hpp"
-#include "base/machine.hpp"
-#include "base/parallel.hpp"
 #include "base/strings.hpp"
 #include "cli/commands.hpp"
 
@@ -11,7 +9,6 @@ namespace lorica::cli {
 
 int run_merge(const config::ParsedConfig& parsed) {
   const auto& config = parsed.config;
-  set_thread_count(config.threads > 0 ? static_cast<int>(config.threads) : available_cores());
   const auto report = engine::merge_adapter(config);
   spdlog::info("merged {} modules into {} ({} in {} files, {})", report.modules, config.output,
                format_bytes(report.bytes), report.files, report.dtype);

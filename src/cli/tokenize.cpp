@@ -9,8 +9,6 @@
 
 #include "base/error.hpp"
 #include "base/files.hpp"
-#include "base/machine.hpp"
-#include "base/parallel.hpp"
 #include "cli/commands.hpp"
 #include "data/preview.hpp"
 #include "io/hub.hpp"
@@ -63,7 +61,6 @@ int preview(config::Config config) {
 
 int run_tokenize(const config::ParsedConfig& parsed) {
   const auto& config = parsed.config;
-  set_thread_count(config.threads > 0 ? static_cast<int>(config.threads) : available_cores());
   return config.input.empty() ? preview(config) : tokenize_file(config);
 }
 

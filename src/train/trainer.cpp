@@ -76,7 +76,6 @@ class Run {
         mesh_(parallel::make_mesh(parsed.config, world.place())) {}
 
   int execute() {
-    set_thread_count(config_.threads > 0 ? static_cast<int>(config_.threads) : available_cores());
     // One clock and one view of the disk decide: rank 0's.
     folder_ = world_.broadcast(world_.main() ? choose_run_folder(config_).string() : "");
     read_data();
