@@ -1,16 +1,21 @@
-// lorica plan
+// `lorica plan`: what a training run will need, from config.json alone.
 #include <fmt/format.h>
 
-#include "base/strings.hpp"
 #include "cli/commands.hpp"
-#include "engine/memory_estimate.hpp"
+#include "engine/plan/plan.hpp"
 
 namespace lorica::cli {
 
 int run_plan(const config::ParsedConfig& parsed) {
   const auto& config = parsed.config;
-  const auto estimate = engine::estimate_memory(config, config.batch_size * config.context_length);
-  fmt::print("memory at the peak: {}\n", format_bytes(estimate.total()));
+  engine::PlanFigures figures;
+  figures.tokens = config.tokens;
+  figures.device_memory = static_cast<std::uint64_t>(config.device_memory);
+  figures.host_memory = static_cast<std::uint64_t>(config.host_memory);
+  figures.flops = config.tflops * 1e12;
+  figures.bandwidth = static_cast<double>(config.bandwidth);
+  const auto plan = engine::make_plan(config, figures);
+  fmt::print("{}", config.json ? engine::plan_json(plan) : engine::plan_text(plan));
   return 0;
 }
 

@@ -199,7 +199,8 @@ class Checker {
 
   void distribution() {
     if (find("use_cpu_offload") != nullptr && config_.use_cpu_offload) {
-      if (config_.backend == Backend::cuda || config_.backend == Backend::mps) {
+      const bool gpu = config_.backend == Backend::cuda || config_.backend == Backend::mps;
+      if (gpu && command_ == Command::train) {
         problem(fmt::format("{}: offloading from a GPU is not built yet", source("use_cpu_offload")));
       } else if (command_ == Command::train) {
         parsed_.notes.push_back(

@@ -180,6 +180,15 @@ struct Config {
   double top_p = 1;
   std::vector<std::string> stop;
   std::string run;  ///< report: the run's folder
+
+  // plan
+  std::int64_t tokens = 0;         ///< of the heaviest micro-batch; 0: batch_size × context_length
+  std::int64_t device_memory = 0;  ///< bytes of one device; 0: not given
+  std::int64_t host_memory = 0;    ///< bytes of this kind of machine; 0: this one's
+  double tflops = 0;               ///< of one device's products; 0: measured, if it is here
+  std::int64_t bandwidth = 0;      ///< bytes that a process sends in a second; 0: not given
+  bool json = false;
+
   bool markdown = false;
 
   bool operator==(const Config&) const = default;

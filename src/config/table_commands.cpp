@@ -3,7 +3,9 @@
 
 namespace lorica::config {
 
-std::vector<Option> command_options() {
+namespace {
+
+std::vector<Option> other_options() {
   return {
       {.name = "input",
        .group = kFiles,
@@ -101,6 +103,55 @@ std::vector<Option> command_options() {
        .field = of(&Config::stop),
        .help = "Text that ends an answer; may be given more than once"},
   };
+}
+
+std::vector<Option> plan_options() {
+  return {
+      {.name = "tokens",
+       .group = kFiles,
+       .commands = kPlan,
+       .field = of(&Config::tokens),
+       .range = at_least(0),
+       .help = "Tokens of the heaviest micro-batch; 0: batch_size x context_length"},
+      {.name = "device_memory",
+       .group = kFiles,
+       .commands = kPlan,
+       .field = size(&Config::device_memory),
+       .range = at_least(0),
+       .help = "Memory of one device: 24GB, 80GiB; 0: on the CPU what is free here, on a GPU not known"},
+      {.name = "host_memory",
+       .group = kFiles,
+       .commands = kPlan,
+       .field = size(&Config::host_memory),
+       .range = at_least(0),
+       .help = "Host memory that all processes share (use_cpu_offload on GPUs); 0: what is free here"},
+      {.name = "tflops",
+       .group = kFiles,
+       .commands = kPlan,
+       .field = of(&Config::tflops),
+       .range = at_least(0),
+       .help = "10^12 operations a second that one device's products reach; 0: measured, if the device is the CPU"},
+      {.name = "bandwidth",
+       .group = kFiles,
+       .commands = kPlan,
+       .field = size(&Config::bandwidth),
+       .range = at_least(0),
+       .help = "Bytes that a process can send in a second, such as 10GB; 0: traffic is not counted as time"},
+      {.name = "json",
+       .group = kFiles,
+       .commands = kPlan,
+       .field = of(&Config::json),
+       .help = "Print the plan as JSON"},
+  };
+}
+
+}  // namespace
+
+std::vector<Option> command_options() {
+  auto all = other_options();
+  auto plan = plan_options();
+  all.insert(all.end(), plan.begin(), plan.end());
+  return all;
 }
 
 }  // namespace lorica::config

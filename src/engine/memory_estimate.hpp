@@ -2,30 +2,39 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "config/config.hpp"
 #include "data/micro_batch.hpp"
 
 namespace lorica::engine {
 
-/// Bytes at the peak, by purpose. Everything is of one process on one device.
+/// Bytes of one process at the instant when it holds most, by purpose.
 struct MemoryEstimate {
-  std::uint64_t weights = 0;      ///< frozen, as stored
-  std::uint64_t trained = 0;      ///< trained tensors
-  std::uint64_t gradients = 0;    ///< of them
-  std::uint64_t optimizer = 0;    ///< its state
-  std::uint64_t activations = 0;  ///< kept between forward and backward, and one block's at work
-  std::uint64_t loss = 0;         ///< the chunked loss's scratch, and a trained head's gradient on its way
-  std::uint64_t base = 0;         ///< the program, its libraries and its threads
-  std::uint64_t total() const { return weights + trained + gradients + optimizer + activations + loss + base; }
+  std::uint64_t weights = 0;        ///< frozen, as stored; this process's shards
+  std::uint64_t trained = 0;        ///< trained tensors; its shards
+  std::uint64_t gradients = 0;      ///< of them
+  std::uint64_t optimizer = 0;      ///< its state, and what an update needs beside it
+  std::uint64_t gathered = 0;       ///< parameters of whole blocks, at work or on their way
+  std::uint64_t activations = 0;    ///< kept between forward and backward, and one block's at work
+  std::uint64_t loss = 0;           ///< the chunked loss's scratch, and a trained head's gradient on its way
+  std::uint64_t communication = 0;  ///< gradients between processes
+  std::uint64_t loading = 0;        ///< a tensor's source beside what is made of it
+  std::uint64_t base = 0;           ///< the program, its libraries and its threads
+  std::uint64_t host = 0;           ///< use_cpu_offload on a GPU: what waits in host memory instead (not in total())
+  std::string instant;              ///< "loss", "backward of a layer", …
+  std::uint64_t total() const {
+    return weights + trained + gradients + optimizer + gathered + activations + loss + communication + loading + base;
+  }
 };
 
-/// For training with `config` where the heaviest micro-batch has `tokens` tokens. Reads config.json only.
-MemoryEstimate estimate_memory(const config::Config& config, std::int64_t tokens);
+/// For training with `config` where the heaviest micro-batch has `tokens` tokens in batch_size sequences: the process
+/// that needs most. `processes` 0: world_size, or one for each device here. Reads config.json only.
+MemoryEstimate estimate_memory(const config::Config& config, std::int64_t tokens, int processes = 0);
 
-/// Throws DeviceError if the estimate for `heaviest` exceeds what this machine has free: says what is needed, what is
-/// there, and the first change that would make it fit. Does nothing with check_memory = false or on another device than
-/// the CPU.
+/// Throws DeviceError if the estimate for `heaviest` exceeds what this machine has free for its processes: says what is
+/// needed, what is there, and the first change that would make it fit. Does nothing with check_memory = false or on
+/// another device than the CPU.
 void check_memory(const config::Config& config, const data::MicroBatch& heaviest);
 
 }  // namespace lorica::engine

@@ -1,0 +1,109 @@
+#include "engine/plan/model_shape.hpp"
+
+#include <algorithm>
+
+#include "engine/torch/adapter_plan.hpp"
+#include "engine/torch/block_loader.hpp"
+#include "engine/torch/model_builder.hpp"
+#include "io/hub.hpp"
+#include "kernels/mode.hpp"
+
+namespace lorica::engine {
+namespace {
+
+std::uint64_t size_of(at::ScalarType type) {
+  return static_cast<std::uint64_t>(c10::elementSize(type));
+}
+
+at::Device device_of(DeviceKind kind) {
+  return kind == DeviceKind::cuda  ? at::Device(at::kCUDA, 0)
+         : kind == DeviceKind::mps ? at::Device(at::kMPS, 0)
+                                   : at::kCPU;
+}
+
+Widths widths_of(const config::Config& config, DeviceKind device) {
+  Widths widths;
+  widths.stored = size_of(storage_dtype(config));
+  widths.compute = size_of(compute_dtype(config, device_of(device)));
+  widths.adapter =
+      config.lora_weight_dtype == config::DataType::automatic || config.lora_weight_dtype == config::DataType::float32
+          ? 4
+          : 2;
+  // kernels/gemm.hpp: float32 on a CPU whose instructions it is written for.
+  widths.products_in_place = device == DeviceKind::cpu && widths.compute == 4 &&
+                             kernels::instruction_set() != kernels::InstructionSet::reference;
+  return widths;
+}
+
+/// Bytes of one linear weight in 4 bits: codes, and a scale for each block (in 8 bits with scales of their own, if
+/// quantized twice).
+std::uint64_t quantized_bytes(const config::Config& config, std::uint64_t elements) {
+  const auto blocks = (elements + static_cast<std::uint64_t>(config.quant_blocksize) - 1) /
+                      static_cast<std::uint64_t>(config.quant_blocksize);
+  const std::uint64_t scales = config.double_quant ? blocks + (blocks + 255) / 256 * 4 + 1024 : blocks * 4;
+  return (elements + 1) / 2 + scales;
+}
+
+void add(BlockShape& block, const TensorShape& tensor) {
+  block.tensors.push_back(tensor);
+  (tensor.trained ? block.trained : block.frozen) += tensor.bytes;
+  if (!tensor.trained) return;
+  block.trained_elements += tensor.elements;
+  block.largest_trained = std::max(block.largest_trained, tensor.bytes);
+}
+
+}  // namespace
+
+std::size_t ModelShape::first_trained() const {
+  const auto found = std::find_if(blocks.begin(), blocks.end(), [](const BlockShape& block) { return block.trains(); });
+  return static_cast<std::size_t>(found - blocks.begin());
+}
+
+DeviceKind device_kind(const config::Config& config) {
+  if (config.backend == config::Backend::cuda) return DeviceKind::cuda;
+  if (config.backend == config::Backend::mps) return DeviceKind::mps;
+  if (config.backend == config::Backend::cpu) return DeviceKind::cpu;
+  const auto device = choose_device(config);
+  return device.is_cuda() ? DeviceKind::cuda : device.is_mps() ? DeviceKind::mps : DeviceKind::cpu;
+}
+
+ModelShape describe_model(const config::Config& config, DeviceKind device) {
+  ModelShape shape;
+  shape.architecture = model::read_architecture(io::find_model(config.model_name));
+  shape.widths = widths_of(config, device);
+  shape.full = config.train_type == config::TrainType::full;
+  const auto specs = model::describe_blocks(shape.architecture);
+  const auto plan = plan_adapter(config, shape.architecture, specs, true);
+  for (const auto& spec : specs) {
+    BlockShape block;
+    block.kind = spec.kind;
+    for (const auto& parameter : spec.parameters) {
+      if (parameter.tied) continue;
+      const bool whole = trained_whole(config, plan, true, parameter);
+      const auto elements = static_cast<std::uint64_t>(parameter.count());
+      const bool linear = parameter.role == model::Role::linear;
+      const bool quantized = linear && !whole && config.train_type == config::TrainType::qlora && config.n_bits == 4;
+      const auto width = whole && !shape.full ? shape.widths.adapter : shape.widths.stored;
+      add(block, {elements, quantized ? quantized_bytes(config, elements) : elements * width, whole});
+      if (!linear) continue;
+      const bool as_is = !quantized && width == shape.widths.compute;
+      if (!as_is && (whole || !shape.widths.products_in_place))
+        block.largest_dense = std::max(block.largest_dense, elements);
+      const auto local = parameter.name.substr(0, parameter.name.rfind('.'));
+      if (whole) block.kept_inputs[local] = 0;
+      if (!plan) continue;
+      const auto target = plan->targets.find(parameter.checkpoint_name.substr(0, parameter.checkpoint_name.rfind('.')));
+      if (target == plan->targets.end()) continue;
+      const auto rank = static_cast<std::uint64_t>(target->second.rank);
+      block.kept_inputs[local] = rank;
+      for (const auto side : {target->second.in, target->second.out}) {
+        const auto count = rank * static_cast<std::uint64_t>(side);
+        add(block, {count, count * shape.widths.adapter, true});
+      }
+    }
+    shape.blocks.push_back(std::move(block));
+  }
+  return shape;
+}
+
+}  // namespace lorica::engine
