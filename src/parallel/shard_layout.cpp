@@ -35,7 +35,8 @@ void run(const std::vector<Copy>& copies) {
 }  // namespace
 
 Range unit_range(std::int64_t units, int shard, int shards) {
-  const auto begin = units * shard / shards, end = units * (shard + 1) / shards;
+  const auto longest = (units + shards - 1) / shards;
+  const auto begin = std::min(units, shard * longest), end = std::min(units, begin + longest);
   return {begin, end - begin};
 }
 
@@ -45,10 +46,10 @@ ShardLayout::ShardLayout(std::vector<SplitTensor> tensors, int shards) : tensors
     places_.push_back({chunk_bytes_, whole_bytes_});
     std::int64_t longest = 0;
     for (int r = 0; r < shards; ++r) longest = std::max(longest, slice(i, r).count);
-    chunk_bytes_ += align(longest, kAlignment);
+    chunk_bytes_ += tensors_.size() == 1 ? longest : align(longest, kAlignment);
     whole_bytes_ += align(tensors_[i].bytes, kChunkAlignment);
   }
-  chunk_bytes_ = align(chunk_bytes_, kChunkAlignment);
+  if (tensors_.size() > 1) chunk_bytes_ = align(chunk_bytes_, kChunkAlignment);
 }
 
 std::int64_t ShardLayout::buffer_bytes() const {

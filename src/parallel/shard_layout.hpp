@@ -18,11 +18,12 @@ struct Range {
   bool operator==(const Range&) const = default;
 };
 
-/// Shard r of a tensor with U units is units [r·U/N, (r+1)·U/N): sizes differ by one unit at most.
+/// All shards of a tensor have ⌈U/N⌉ units but for the last ones, which have what is left (as FSDP2 cuts).
 Range unit_range(std::int64_t units, int shard, int shards);
 
 /// A chunk is what one shard holds of all tensors, one after the other, each at the same place in every chunk; all
-/// chunks are equally long. The whole buffer holds the tensors themselves, one after the other.
+/// chunks are equally long. The whole buffer holds the tensors themselves, one after the other. The chunks of a single
+/// tensor, one after the other, are the whole.
 class ShardLayout {
  public:
   ShardLayout() = default;
@@ -30,7 +31,7 @@ class ShardLayout {
 
   int shards() const { return shards_; }
   std::size_t tensors() const { return tensors_.size(); }
-  std::int64_t chunk_bytes() const { return chunk_bytes_; }  ///< a multiple of 64
+  std::int64_t chunk_bytes() const { return chunk_bytes_; }  ///< of several tensors: a multiple of 64
   std::int64_t whole_bytes() const { return whole_bytes_; }  ///< a multiple of 64
   /// Bytes of one buffer that can serve as either: the whole, or all chunks.
   std::int64_t buffer_bytes() const;
@@ -39,6 +40,8 @@ class ShardLayout {
   /// Bytes of `tensor` that `shard` holds.
   Range slice(std::size_t tensor, int shard) const;
 
+  /// All chunks, one after the other, are the whole already.
+  bool contiguous() const { return tensors_.size() == 1; }
   /// whole = the tensors put together from all chunks (chunk r begins at r · chunk_bytes). In parallel.
   void assemble(std::uint8_t* whole, const std::uint8_t* chunks) const;
   /// The inverse; gaps in the chunks are set to zero.

@@ -128,7 +128,8 @@ std::vector<parallel::BlockFacts> Builder::count_trained() {
   return facts;
 }
 
-/// Each block's parameters are one group; a tensor that two blocks of this process share (tied embeddings) is its own.
+/// Each block's parameters are one group. The embedding and the output matrix travel alone: two blocks may share them,
+/// and a tensor that travels alone needs no second buffer.
 void Builder::gather_groups() {
   const bool shared = model_.architecture.tied_embeddings && owns(0) && owns(specs_.size() - 1);
   for (std::size_t b = 0; b < specs_.size(); ++b) {
@@ -138,7 +139,7 @@ void Builder::gather_groups() {
     ParameterGroup group;
     for (const auto& spec : specs_[b].parameters) {
       if (shared && spec.tied) continue;
-      if (shared && spec.role == model::Role::embedding) {
+      if (spec.role == model::Role::embedding || spec.role == model::Role::head) {
         groups_.push_back({{spec}, {}});
       } else {
         group.specs.push_back(spec);

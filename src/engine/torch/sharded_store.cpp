@@ -14,7 +14,9 @@ struct ShardedStore::Group {
   enum class State { apart, on_its_way, gathered };
   parallel::ShardLayout layout;
   at::Tensor chunk;
-  std::unique_ptr<ReusableBuffer> whole, staging;  // null with one shard
+  // Null with one shard; staging also where the chunks are the whole as they come.
+  std::unique_ptr<ReusableBuffer> whole, staging;
+  ReusableBuffer& landing() { return staging ? *staging : *whole; }
   parallel::Pending gathering;
   State state = State::apart;
   int users = 0;
@@ -50,7 +52,9 @@ void ShardedStore::add_group(ShardedGroup given) {
   ensure(group->chunk.numel() == group->layout.chunk_bytes(), "a shard has another size than its layout");
   if (gather_.size() > 1) {
     group->whole = std::make_unique<ReusableBuffer>(pool_, group->layout.buffer_bytes());
-    group->staging = std::make_unique<ReusableBuffer>(pool_, group->layout.buffer_bytes());
+    if (!group->layout.contiguous()) {
+      group->staging = std::make_unique<ReusableBuffer>(pool_, group->layout.buffer_bytes());
+    }
   }
   const auto& base = group->whole ? group->whole->bytes() : group->chunk;
   std::vector<TrainedTensor> trained;
@@ -79,7 +83,7 @@ void ShardedStore::add_group(ShardedGroup given) {
   }
   if (group->whole) {
     group->whole->seal();
-    group->staging->seal();
+    if (group->staging) group->staging->seal();
   }
   group->reducer_group = reducer_.add_group(std::move(trained));
   groups_.push_back(std::move(group));
@@ -93,9 +97,9 @@ const ShardedStore::Place& ShardedStore::place(const std::string& name) const {
 
 void ShardedStore::start(Group& group) {
   if (group.state != Group::State::apart || !group.whole) return;
-  group.staging->fill();
+  group.landing().fill();
   const auto length = group.layout.chunk_bytes() * gather_.size();
-  group.gathering = gather_.all_gather(group.staging->bytes().narrow(0, 0, length), group.chunk);
+  group.gathering = gather_.all_gather(group.landing().bytes().narrow(0, 0, length), group.chunk);
   group.state = Group::State::on_its_way;
 }
 
@@ -103,15 +107,17 @@ void ShardedStore::complete(Group& group) {
   if (!group.whole || group.state == Group::State::gathered) return;
   start(group);
   group.gathering.wait();
-  group.layout.assemble(group.whole->fill(), group.staging->bytes().const_data_ptr<std::uint8_t>());
-  group.staging->empty();
+  if (group.staging) {
+    group.layout.assemble(group.whole->fill(), group.staging->bytes().const_data_ptr<std::uint8_t>());
+    group.staging->empty();
+  }
   group.state = Group::State::gathered;
 }
 
 void ShardedStore::drop(Group& group) {
   if (!group.whole || group.state == Group::State::apart) return;
   group.gathering.wait();
-  group.staging->empty();
+  if (group.staging) group.staging->empty();
   group.whole->empty();
   group.state = Group::State::apart;
 }
