@@ -14,9 +14,8 @@ namespace lorica::cli {
 
 void set_up_process(const config::Config& config, config::Command command) {
   const auto place = command == config::Command::train ? parallel::find_place(config) : parallel::Place{};
-  // A launcher that doesn't say how many share the machine mostly starts all of them on it.
-  const int sharing = place.local_world > 0 ? place.local_world : place.world;
-  set_thread_count(config.threads > 0 ? static_cast<int>(config.threads) : std::max(1, available_cores() / sharing));
+  set_thread_count(config.threads > 0 ? static_cast<int>(config.threads)
+                                      : std::max(1, available_cores() / place.local_world));
   LogOptions log;
   log.verbose = config.verbose;
   log.rank = place.world > 1 ? place.rank : -1;

@@ -247,9 +247,11 @@ int Launcher::conclude() {
     alike += members_[rank].order > 0 && ending_of(rank).message == cause.message;
   }
   const bool said = !members_[first].report.empty();
+  // Rank 0 reads and writes for all, so a mistake of the user that it alone finds is no less everybody's.
+  const bool everybodys = alike == size() || (first == 0 && cause.code == 2);
   if (!cause.own && said) {
     fmt::print(stderr, "error: {}\n", cause.message);  // names the process itself
-  } else if (said && alike == size()) {
+  } else if (said && everybodys) {
     fmt::print(stderr, "error: {}\n", cause.message);
   } else {
     fmt::print(stderr, "error: rank {}{} {}\n", first, said ? ":" : "", cause.message);

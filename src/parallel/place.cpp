@@ -45,9 +45,10 @@ Place read_ranks(const Names& names, const char* launcher) {
   place.launcher = launcher;
   place.rank = needed(names.rank, 0, names.world);
   place.world = needed(names.world, 1, names.rank);
-  // 0: the launcher doesn't say. World finds out where the processes are.
-  place.local_world = number(names.local_world, 1).value_or(0);
-  place.local_rank = number(names.local_rank, 0).value_or(place.local_world == 1 ? 0 : -1);
+  const auto local_world = number(names.local_world, 1), local_rank = number(names.local_rank, 0);
+  place.local_known = local_world && local_rank;
+  place.local_world = local_world.value_or(place.world);
+  place.local_rank = local_rank.value_or(place.rank);
   if (place.rank >= place.world) {
     raise<ConfigError>("the environment variable {} is {}, but {} is {}: ranks count from 0", names.rank, place.rank,
                        names.world, place.world);
@@ -56,7 +57,7 @@ Place read_ranks(const Names& names, const char* launcher) {
     raise<ConfigError>("the environment variable {} is {}, but {} only {}", names.local_world, place.local_world,
                        names.world, place.world);
   }
-  if (place.local_world > 0 && place.local_rank >= place.local_world) {
+  if (place.local_known && place.local_rank >= place.local_world) {
     raise<ConfigError>("the environment variable {} is {}, but {} is {}: ranks count from 0", names.local_rank,
                        place.local_rank, names.local_world, place.local_world);
   }
@@ -91,6 +92,7 @@ Place slurm_place() {
     const auto node = number("SLURM_NODEID", 0);
     if (list && node) {
       place.local_world = tasks_of_node(*list, *node);
+      place.local_known = variable("SLURM_LOCALID").has_value();
       break;
     }
   }
@@ -100,7 +102,7 @@ Place slurm_place() {
       break;
     }
   }
-  if (place.local_world == place.world) place.master_addr = "localhost";
+  if (place.local_known && place.local_world == place.world) place.master_addr = "localhost";
   return place;
 }
 

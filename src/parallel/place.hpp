@@ -12,8 +12,8 @@ namespace lorica::parallel {
 /// as many.
 struct Place {
   int rank = 0, world = 1;
-  /// Within this machine. −1 and 0 if the launcher doesn't say; World::place() always knows.
-  int local_rank = 0, local_world = 1;
+  int local_rank = 0, local_world = 1;  ///< within this machine
+  bool local_known = true;              ///< false: the launcher doesn't say, one machine is a guess; World finds out
   std::string master_addr = "localhost";
   int master_port = 0;
   std::string launcher;       ///< "lorica", "torchrun", "SLURM", "Open MPI"; "" alone

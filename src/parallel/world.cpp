@@ -82,7 +82,8 @@ void World::State::meet_others(const config::Config& config) {
 
 /// What the launcher didn't say.
 void World::State::complete_place(const std::vector<Greeting>& all) {
-  if (place.local_world > 0 && place.local_rank >= 0) return;
+  if (place.local_known) return;
+  place.local_known = true;
   const auto& host = all[place.rank].host;
   place.local_rank = place.local_world = 0;
   for (int rank = 0; rank < place.world; ++rank) {
@@ -94,11 +95,7 @@ void World::State::complete_place(const std::vector<Greeting>& all) {
 
 World::World(const config::Config& config, const Place& place)
     : state_(std::make_unique<State>(place, config.peer_timeout)) {
-  if (place.world == 1) {
-    state_->place.local_rank = 0;
-    state_->place.local_world = 1;
-    return;
-  }
+  if (place.world == 1) return;
   state_->meet_others(config);
   std::vector<int> all(place.world);
   std::iota(all.begin(), all.end(), 0);
