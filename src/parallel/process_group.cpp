@@ -1,6 +1,7 @@
 #include "parallel/process_group.hpp"
 
 #include <algorithm>
+#include <exception>
 
 #include "base/error.hpp"
 #include "parallel/transport.hpp"
@@ -18,6 +19,12 @@ Pending& Pending::operator=(Pending&& other) noexcept {
 }
 
 Pending::~Pending() {
+  // While an exception is on its way, nobody may ever send what is waited for: the others wait for this process. What
+  // the operation needs is left to it.
+  if (wait_ && std::uncaught_exceptions() > 0) {
+    new std::function<void()>(std::exchange(wait_, nullptr));
+    return;
+  }
   finish_quietly();
 }
 
@@ -48,7 +55,12 @@ ProcessGroup::ProcessGroup(World& world, const std::string& name, const std::vec
   ensure(place != ranks.end() && std::is_sorted(ranks.begin(), ranks.end()), "group {}: ranks", name);
   rank_ = static_cast<int>(place - ranks.begin());
   if (size() == 1) return;
-  ensure(device.is_cpu(), "group {}: no transport for {}", name, device.str());
+  if (!device.is_cpu()) {
+    raise<ConfigError>(
+        "several processes exchange tensors in host memory so far, not on {}: use --backend cpu, or one "
+        "process (--world_size 1)",
+        device.str());
+  }
   try {
     transport_ = make_host_transport(world, name, rank_, size());
   } catch (const Error&) {
@@ -58,7 +70,10 @@ ProcessGroup::ProcessGroup(World& world, const std::string& name, const std::vec
   }
 }
 
-ProcessGroup::~ProcessGroup() = default;
+ProcessGroup::~ProcessGroup() {
+  // As above: what is under way may never end.
+  if (std::uncaught_exceptions() > 0) static_cast<void>(transport_.release());
+}
 
 template <class Start>
 Pending ProcessGroup::started(const Start& start) {

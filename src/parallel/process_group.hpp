@@ -16,7 +16,8 @@ namespace lorica::parallel {
 
 class Transport;
 
-/// An operation under way. It keeps its tensors alive. Movable; destroying one that wasn't waited for waits.
+/// An operation under way. It keeps its tensors alive. Movable; destroying one that wasn't waited for waits, unless an
+/// exception is the reason.
 class Pending {
  public:
   Pending() = default;

@@ -5,6 +5,7 @@
 #include <iostream>
 #include <thread>
 
+#include "base/error.hpp"
 #include "base/parallel.hpp"
 #include "engine/executor_fixture.hpp"
 #include "engine/torch/pipeline_channel.hpp"
@@ -237,6 +238,48 @@ std::vector<Case> cases() {
 TEST(Pipeline, WaitingIsMeasured) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_EXIT(wait_for_each_other(), ExitedWithCode(0), "all agree");
+}
+
+/// A store that fails in the middle of a step.
+struct FailingStore : ResidentStore {
+  FailingStore(ResidentStore&& store, int calls) : ResidentStore(std::move(store)), left(calls) {}
+  model::BlockWeights acquire(std::size_t block) override {
+    if (left-- == 0) throw DataError("the disk is full");
+    return ResidentStore::acquire(block);
+  }
+  int left;
+};
+
+/// The middle one of three stages fails while its neighbours wait for it, and it has messages of theirs to come.
+[[noreturn]] void fail_in_the_middle() {
+  set_thread_count(1);
+  const test::TemporaryFolder folder;
+  const auto model = model_of(folder / "model", "llama", 4);
+  const auto exits = parallel::run_processes(3, [&](const Place& place) {
+    parallel::World world(config::Config{}, place);
+    Trainer part(test::tiny_config(model, TrainType::lora));
+    take_part(part.model, {3, 1}, world, "pipeline");
+    if (place.rank == 1) {
+      part.model.store = std::make_unique<FailingStore>(std::move(dynamic_cast<ResidentStore&>(*part.model.store)), 1);
+    }
+    world.run([&] {
+      Executor(part.model, part.options).forward_backward(batches_of(1), 1, 0);
+      return 0;
+    });
+    return std::string("ended well");
+  });
+  bool good = true;
+  for (std::size_t rank = 0; rank < 3; ++rank) {
+    const auto& exit = exits[rank];
+    std::cerr << rank << ": " << exit.code << " " << exit.output << " after " << exit.seconds << " s" << std::endl;
+    good = good && exit.code != 0 && exit.seconds < 15 && exit.output.find("the disk is full") != std::string::npos;
+  }
+  std::_Exit(good ? 0 : 1);
+}
+
+TEST(Pipeline, AFailureEndsAllStages) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(fail_in_the_middle(), ExitedWithCode(0), "rank 1: the disk is full");
 }
 
 // gtest prints parameters of a failing case.
