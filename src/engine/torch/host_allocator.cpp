@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <list>
 #include <map>
 #include <mutex>
@@ -21,11 +22,11 @@ constexpr std::size_t kMostKept = std::size_t{1} << 30;  // idle memory that oth
 class HostAllocator final : public c10::Allocator {
  public:
   c10::DataPtr allocate(std::size_t bytes) override {
-    if (bytes < kSmall) return small_->allocate(bytes);
-    auto* data = take(bytes);
+    auto* data = bytes < kSmall ? small_->raw_allocate(bytes) : take(bytes);
     return {data, data, &give_back, at::Device(at::kCPU)};
   }
-  c10::DeleterFnPtr raw_deleter() const override { return nullptr; }  // pieces below kSmall have another one
+  /// One for all sizes: oneDNN (products in bfloat16) takes its scratch memory by raw_allocate().
+  c10::DeleterFnPtr raw_deleter() const override { return &give_back; }
   void copy_data(void* to, const void* from, std::size_t count) const override { default_copy_data(to, from, count); }
 
   HostMemory memory() {
@@ -61,9 +62,11 @@ class HostAllocator final : public c10::Allocator {
   }
 
   static void give_back(void* data);
-  void keep(void* data) {
+  /// False if it isn't one of ours.
+  bool keep(void* data) {
     const std::lock_guard lock(mutex_);
     const auto entry = sizes_.find(data);
+    if (entry == sizes_.end()) return false;
     const Piece piece{data, entry->second};
     sizes_.erase(entry);
     memory_.live -= piece.bytes;
@@ -71,6 +74,7 @@ class HostAllocator final : public c10::Allocator {
     kept_.push_back(piece);
     by_size_.emplace(piece.bytes, std::prev(kept_.end()));
     while (memory_.kept > kMostKept) drop_oldest();
+    return true;
   }
 
   /// The smallest kept piece that fits, unless it is much too large.
@@ -117,7 +121,10 @@ HostAllocator& allocator() {
 }
 
 void HostAllocator::give_back(void* data) {
-  allocator().keep(data);
+  auto& one = allocator();
+  // Only whole pages can be ours: the rest is spared the lock.
+  if (reinterpret_cast<std::uintptr_t>(data) % round_up(1) == 0 && one.keep(data)) return;
+  one.small_->raw_deallocate(data);
 }
 
 }  // namespace
