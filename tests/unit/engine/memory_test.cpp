@@ -146,7 +146,7 @@ void PrintTo(const EstimateCase& item, std::ostream* out) {
     }
     const auto measured = static_cast<double>(peak_resident_bytes());
     const double ratio = static_cast<double>(estimate.total()) / measured;
-    holds = ratio > 0.75 && ratio < 1.25;
+    holds = ratio > 0.9 && ratio < 1.1;
     figures = fmt::format(
         "{}: estimated {:.0f} MiB, measured {:.0f} MiB, ratio {:.2f} (weights {:.0f}, trained {:.0f}, gradients "
         "{:.0f}, "
@@ -162,7 +162,7 @@ void PrintTo(const EstimateCase& item, std::ostream* out) {
 
 class MemoryEstimateTest : public testing::TestWithParam<EstimateCase> {};
 
-TEST_P(MemoryEstimateTest, IsWithinAQuarterOfWhatIsMeasured) {
+TEST_P(MemoryEstimateTest, IsWithinATenthOfWhatIsMeasured) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_EXIT(measure_training(GetParam()), ExitedWithCode(0), "ratio");
 }
@@ -192,8 +192,8 @@ TEST(MemoryEstimate, GrowsWithItsParts) {
   EXPECT_GT(estimate_memory(config, 1000).weights, 3 * qlora.weights);
   config.train_type = TrainType::full;
   const auto full = estimate_memory(config, 1000);
-  EXPECT_EQ(full.optimizer, 2 * full.trained);
-  EXPECT_EQ(full.gradients, full.trained);
+  EXPECT_GE(full.optimizer, 2 * full.trained);  // the update holds one tensor more
+  EXPECT_LE(full.gradients, full.trained);  // at the peak, they needn't all be there
   EXPECT_EQ(full.weights, 0U);
 }
 
