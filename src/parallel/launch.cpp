@@ -197,6 +197,7 @@ void Launcher::stop_the_rest() {
     if (now - first_failure_ < kAlike) return;
     told_ = now;
     signal_all(SIGTERM);
+    signal_all(SIGCONT);  // one that was stopped can end by itself then
   } else if (!killed_ && now - told_ > kGrace) {
     killed_ = true;
     signal_all(SIGKILL);

@@ -239,5 +239,26 @@ TEST(World, one_that_hangs_outside_of_collectives_is_ended_with_the_others) {
   EXPECT_LT(exits[1].seconds, 12);
 }
 
+TEST(World, an_error_does_not_wait_for_what_is_under_way) {
+  const auto exits = run_processes(2, [](const Place& place) {
+    World world(quick(5), place);
+    world.run([&]() -> int {
+      ProcessGroup group(world, "test", {0, 1}, at::kCPU);
+      auto tensor = at::ones({1000});
+      const auto pending = group.all_reduce(tensor);
+      if (place.rank == 1) {
+        const auto another = group.all_reduce(tensor);  // which rank 0 never joins
+        raise<DataError>("a bad row");
+      }
+      std::this_thread::sleep_for(60s);
+      return 0;
+    });
+    return std::string();
+  });
+  EXPECT_EQ(exits[1].output, "own 2\na bad row");
+  EXPECT_EQ(exits[0].output, "peer 1\nrank 1: a bad row");
+  EXPECT_LT(exits[0].seconds, 12);
+}
+
 }  // namespace
 }  // namespace lorica::parallel
