@@ -20,7 +20,16 @@ enum class Preset { fsdp_qlora, qlora_pipe_lite, qlora_evolved };
 enum class Backend { automatic, cpu, cuda, mps };
 /// custom_lora and custom_qlora are other names of lora and qlora: the formula is the same.
 enum class TrainType { full, lora, qlora };
-enum class Precision { fp32, bf16 };
+/// What parameters are stored in, products computed in, gradients reduced in (engine: storage_dtype, compute_dtype,
+/// reduce_dtype). The names with and without mp_ are fsdp_qlora's README's and its code's.
+enum class Precision {
+  fp32,
+  bf16,
+  bf16_autocast,
+  bf16_buffers_autocast,
+  mp_bf16_autocast,
+  mp_bf16_buffers_autocast,
+};
 /// Of compute_dtype, lora_weight_dtype and merge's dtype; `automatic` follows `precision` (merge: the base model).
 enum class DataType { automatic, float32, bfloat16, float16 };
 enum class QuantType { nf4, fp4 };

@@ -81,11 +81,14 @@ std::vector<Option> base_options() {
        .group = kModelGroup,
        .commands = kModel | kMerge,
        .field = of(&Config::precision),
-       .choices = words({"fp32", "bf16"},
-                        {"fp16", "float16", "fp16_autocast", "bf16_autocast", "bf16_buffers_autocast",
-                         "mp_fp16_autocast", "mp_bf16_autocast", "mp_bf16_buffers_autocast"},
-                        {{"float32", 0}, {"bfloat16", 1}}),
-       .help = "Of weights, activations and gradients. fp32: float32 everywhere, adapters and quantized layers too"},
+       .choices = words(
+           {"fp32", "bf16", "bf16_autocast", "bf16_buffers_autocast", "mp_bf16_autocast", "mp_bf16_buffers_autocast"},
+           {"fp16", "float16", "fp16_autocast", "mp_fp16_autocast"}, {{"float32", 0}, {"bfloat16", 1}}),
+       .help =
+           "fp32: float32 everywhere, adapters and quantized layers too. bf16: parameters, products and gradients in "
+           "bfloat16. bf16_autocast: parameters in float32, products in bfloat16, gradients reduced in float32 "
+           "(mp_bf16_autocast: in bfloat16). bf16_buffers_autocast, with or without mp_: as bf16, buffers in "
+           "float32, gradients reduced in bfloat16. Rotary tables are float32 always"},
       {.name = "bf16",
        .group = kModelGroup,
        .commands = kModel,

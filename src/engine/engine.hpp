@@ -54,7 +54,8 @@ struct MemoryReport {
 struct DistributionReport {
   int stage = 0, replica = 0, shard = 0;                  ///< its place
   std::uint64_t gathered = 0, reduced = 0, messages = 0;  ///< bytes sent: parameters, gradients, activations
-  double idle_share = 0, bubble = 0;                      ///< of a step: waiting for other stages; in theory
+  double gather_wait = 0;             ///< seconds that blocks waited for their parameters to be gathered
+  double idle_share = 0, bubble = 0;  ///< of a step: waiting for other stages; in theory
 };
 
 /// A sampled continuation.

@@ -36,7 +36,8 @@ void write_process_report(parallel::World& world, const engine::Engine& engine, 
   const auto all = world.all_gather(
       {number(report.stage), number(report.replica), number(report.shard), number(memory.weights),
        number(memory.trainable), number(memory.optimizer), number(memory.gathered_peak), number(peak_resident_bytes()),
-       per_step(moved.gathered), per_step(moved.reduced), per_step(moved.messages), report.idle_share, report.bubble});
+       per_step(moved.gathered), per_step(moved.reduced), per_step(moved.messages),
+       moved.gather_wait / number(std::max<std::int64_t>(1, steps)), report.idle_share, report.bubble});
   if (!world.main()) return;
   static constexpr const char* kNames[] = {"stage",
                                            "replica",
@@ -49,6 +50,7 @@ void write_process_report(parallel::World& world, const engine::Engine& engine, 
                                            "gathered_bytes_per_step",
                                            "reduced_bytes_per_step",
                                            "message_bytes_per_step",
+                                           "gather_wait_seconds_per_step",
                                            "idle_share",
                                            "bubble"};
   auto list = nlohmann::ordered_json::array();
@@ -56,7 +58,7 @@ void write_process_report(parallel::World& world, const engine::Engine& engine, 
     nlohmann::ordered_json entry{{"rank", rank}};
     for (std::size_t i = 0; i < std::size(kNames); ++i) {
       const double value = all[rank][i];
-      if (i + 2 < std::size(kNames)) {
+      if (i + 3 < std::size(kNames)) {
         entry[kNames[i]] = static_cast<std::int64_t>(value);
       } else {
         entry[kNames[i]] = value;
@@ -65,9 +67,10 @@ void write_process_report(parallel::World& world, const engine::Engine& engine, 
     const auto bytes = [&](const char* name) { return format_bytes(entry[name].get<std::uint64_t>()); };
     spdlog::info(
         "rank {} (stage {}, shard {}): weights {}, peak memory {}; sent per step: {} of parameters, {} of "
-        "gradients, {} of activations{}",
+        "gradients, {} of activations; {:.3f} s waiting for parameters{}",
         rank, entry["stage"].get<int>(), entry["shard"].get<int>(), bytes("weight_bytes"), bytes("peak_resident_bytes"),
         bytes("gathered_bytes_per_step"), bytes("reduced_bytes_per_step"), bytes("message_bytes_per_step"),
+        entry["gather_wait_seconds_per_step"].get<double>(),
         all[rank].back() > 0 ? fmt::format("; idle {:.1f} % of the time (bubble in theory: {:.1f} %)",
                                            100 * entry["idle_share"].get<double>(), 100 * entry["bubble"].get<double>())
                              : "");

@@ -17,6 +17,7 @@ void fill_together(parallel::World* world, const std::filesystem::path& target,
 
 /// Bytes that a process sent: parameters, gradients, activations.
 struct MovedBytes {
+  double gather_wait = 0;  ///< seconds spent waiting for parameters
   std::uint64_t gathered = 0, reduced = 0, messages = 0;
 };
 

@@ -278,6 +278,7 @@ void Run::train_step(const InterruptGuard& interrupt) {
   moved_.gathered += after.gathered - before.gathered;
   moved_.reduced += after.reduced - before.reduced;
   moved_.messages += after.messages - before.messages;
+  moved_.gather_wait += after.gather_wait - before.gather_wait;
   sampler_->advance();
   ++step_;
   const auto total = tally(mine, interrupt);

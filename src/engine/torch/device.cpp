@@ -36,7 +36,37 @@ at::Device choose_device(const config::Config& config) {
 }
 
 at::ScalarType storage_dtype(const config::Config& config) {
-  return config.precision == config::Precision::fp32 ? at::kFloat : at::kBFloat16;
+  switch (config.precision) {
+    case config::Precision::fp32:
+    case config::Precision::bf16_autocast:
+    case config::Precision::mp_bf16_autocast:
+      return at::kFloat;
+    default:
+      return at::kBFloat16;
+  }
+}
+
+std::optional<at::ScalarType> reduce_dtype(const config::Config& config) {
+  switch (config.reduce_dtype) {
+    case config::DataType::float32:
+      return at::kFloat;
+    case config::DataType::bfloat16:
+      return at::kBFloat16;
+    case config::DataType::float16:
+      return at::kHalf;
+    case config::DataType::automatic:
+      break;
+  }
+  switch (config.precision) {
+    case config::Precision::bf16_autocast:
+      return at::kFloat;
+    case config::Precision::bf16_buffers_autocast:
+    case config::Precision::mp_bf16_autocast:
+    case config::Precision::mp_bf16_buffers_autocast:
+      return at::kBFloat16;
+    default:
+      return std::nullopt;
+  }
 }
 
 at::ScalarType compute_dtype(const config::Config& config, at::Device device) {

@@ -189,11 +189,7 @@ void Builder::make_store(BlockLoader& loader) {
   options.reshard_after_forward = model_.mesh.reshard_after_forward;
   options.reduce_once = config_.no_sync;
   options.prefetch_blocks = config_.prefetch_blocks;
-  if (config_.reduce_dtype != config::DataType::automatic) {
-    options.reduce_dtype = config_.reduce_dtype == config::DataType::bfloat16  ? at::kBFloat16
-                           : config_.reduce_dtype == config::DataType::float16 ? at::kHalf
-                                                                               : at::kFloat;
-  }
+  options.reduce_dtype = reduce_dtype(config_);
   auto& on = model_.groups;
   model_.store =
       std::make_unique<ShardedStore>(load_shards(loader, groups_, model_.mesh, *on.stage, config_.low_memory),

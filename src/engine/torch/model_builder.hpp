@@ -58,8 +58,11 @@ Model build_model(const config::Config& config, bool trains, parallel::World* wo
 
 /// The device that `config.backend` means on this machine. Throws DeviceError if it isn't there.
 at::Device choose_device(const config::Config& config);
-/// The dtype that parameters are rounded to, and the one that products are computed in.
+/// The dtype that parameters are rounded to.
 at::ScalarType storage_dtype(const config::Config& config);
+/// What gradients travel in between processes; none: the dtype of their parameter.
+std::optional<at::ScalarType> reduce_dtype(const config::Config& config);
+/// The dtype that products are computed in.
 at::ScalarType compute_dtype(const config::Config& config, at::Device device);
 
 }  // namespace lorica::engine

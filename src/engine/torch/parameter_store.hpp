@@ -38,6 +38,7 @@ struct StoreBytes {
   std::uint64_t trained = 0;        ///< trained ones, this process's part
   std::uint64_t gradients = 0;      ///< now
   std::uint64_t gathered_peak = 0;  ///< the most that was ever held of others' parts, on their way included
+  double gather_wait = 0;           ///< seconds that blocks had to wait for their parameters, so far
 };
 
 /// The gradient itself if nobody else reads its memory, else a copy: one that may be added to.

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <chrono>
 #include <set>
 
 #include "base/error.hpp"
@@ -106,7 +107,9 @@ void ShardedStore::start(Group& group) {
 void ShardedStore::complete(Group& group) {
   if (!group.whole || group.state == Group::State::gathered) return;
   start(group);
+  const auto asked = std::chrono::steady_clock::now();
   group.gathering.wait();
+  gather_wait_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - asked).count();
   if (group.staging) {
     group.layout.assemble(group.whole->fill(), group.staging->bytes().const_data_ptr<std::uint8_t>());
     group.staging->empty();
@@ -235,6 +238,7 @@ StoreBytes ShardedStore::bytes() const {
   for (const auto& group : groups_) bytes.weights += static_cast<std::uint64_t>(group->chunk.numel());
   bytes.weights -= bytes.trained;
   bytes.gradients = reducer_.bytes();
+  bytes.gather_wait = gather_wait_;
   bytes.gathered_peak = static_cast<std::uint64_t>(pool_.peak_bytes());
   return bytes;
 }

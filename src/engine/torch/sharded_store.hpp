@@ -75,6 +75,7 @@ class ShardedStore : public ParameterStore {
   std::vector<std::unique_ptr<Group>> groups_;
   std::vector<std::vector<std::size_t>> groups_of_;  // by block
   std::map<std::string, Place> places_;
+  double gather_wait_ = 0;  // seconds
 };
 
 }  // namespace lorica::engine

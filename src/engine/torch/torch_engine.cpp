@@ -272,6 +272,7 @@ DistributionReport TorchEngine::distribution() const {
     if (group != nullptr) report.reduced += group->traffic().reduced;
   }
   if (model_.pipeline) report.messages = model_.pipeline->traffic().messages;
+  report.gather_wait = model_.store->bytes().gather_wait;
   const auto facts = executor_.pipeline_facts();
   report.idle_share = facts.idle_share;
   report.bubble = facts.bubble;
