@@ -12,7 +12,7 @@ inline constexpr const char *kRun = "Run", *kModelGroup = "Model", *kQuantizatio
                             *kSchedule = "Learning-rate schedule", *kMemory = "Memory", *kSaving = "Saving",
                             *kLogging = "Logging", *kDistributed = "Many devices", *kProfiling = "Profiling",
                             *kControl = "Control adapters, block expansion", *kText = "Text generation",
-                            *kFiles = "Input and output";
+                            *kFiles = "Input and output", *kPlanning = "Planning";
 
 /// quant_type none: no enumerator, but load_in_4bit false by another name (resolve.cpp).
 inline constexpr int kNoQuantization = -1;
