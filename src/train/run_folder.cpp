@@ -11,6 +11,7 @@
 #include "base/files.hpp"
 #include "base/log.hpp"
 #include "base/strings.hpp"
+#include "engine/state_pieces.hpp"
 #include "io/safetensors.hpp"
 #include "train/checkpoints.hpp"
 #include "train/metrics/jsonl.hpp"
@@ -43,9 +44,10 @@ void check_writable(const fs::path& path) {
   }
 }
 
-/// A checkpoint is whole if its state parses and its tensors' headers are valid.
+/// A checkpoint is whole if its state parses, its tensors' headers are valid, and each process's piece is there.
 void check_whole(const fs::path& checkpoint) {
   read_checkpoint_state(checkpoint);
+  engine::state_pieces(checkpoint);
   bool weights = false;
   for (const auto& entry : fs::directory_iterator(checkpoint)) {
     if (entry.path().extension() != ".safetensors") continue;

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "base/error.hpp"
+#include "engine/state_pieces.hpp"
 #include "engine/torch/saving.hpp"
 #include "engine/torch/tensor_io.hpp"
 #include "io/json.hpp"
@@ -20,25 +21,6 @@ nlohmann::json steps_of(const optim::OptimizerState& state) {
   auto steps = nlohmann::json::object();
   for (const auto& [name, count] : state.steps) steps[name] = count;
   return steps;
-}
-
-std::string piece_name(int number, int of) {
-  return fmt::format("state-{:05}-of-{:05}.safetensors", number, of);
-}
-
-/// The piece files of a checkpoint, complete; empty if it has none.
-std::vector<fs::path> piece_files(const fs::path& folder) {
-  std::vector<fs::path> found;
-  for (const auto& entry : fs::directory_iterator(folder)) {
-    const auto name = entry.path().filename().string();
-    if (name.starts_with("state-") && name.ends_with(".safetensors")) found.push_back(entry.path());
-  }
-  std::sort(found.begin(), found.end());
-  for (std::size_t i = 0; i < found.size(); ++i) {
-    const auto expected = folder / piece_name(static_cast<int>(i) + 1, static_cast<int>(found.size()));
-    if (found[i] != expected) raise<ModelError>("{}: is missing: the checkpoint is incomplete", expected.string());
-  }
-  return found;
 }
 
 }  // namespace
@@ -70,12 +52,12 @@ void save_pieces(Model& model, const optim::Optimizer& optimizer, const fs::path
     if (owner != begin_of.end()) add(key, tensor, owner->second);
   }
   const auto number = mesh.stage * mesh.shards + mesh.shard + 1;
-  save_tensors(folder / piece_name(number, mesh.stages * mesh.shards), tensors,
+  save_tensors(folder / state_piece_name(number, mesh.stages * mesh.shards), tensors,
                {{"format", "pt"}, {"begins", begins.dump()}, {"steps", steps_of(state).dump()}});
 }
 
 SavedState::SavedState(const Model& model, const fs::path& folder) : folder_(folder) {
-  const auto pieces = piece_files(folder);
+  const auto pieces = state_pieces(folder);
   if (pieces.empty()) {
     open_whole(model, folder);
   } else {
