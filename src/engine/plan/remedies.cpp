@@ -90,46 +90,62 @@ bool fits(const Attempt& attempt, Plan& plan) {
   return plan.fits;
 }
 
-/// Adds the remedy if the change makes it fit; for what can be repeated, as often as needed.
-bool attempt_with(const Attempt& start, const Change& change, bool repeat, std::vector<Remedy>& remedies) {
-  auto attempt = start;
-  for (int times = 0; times < (repeat ? 10 : 1) && change(attempt); ++times) {
+class Search {
+ public:
+  explicit Search(std::vector<Remedy>& found) : found_(found) {}
+  bool enough() const { return found_.size() >= kEnough; }
+
+  /// Notes the attempt if it fits, unless what it says is there already.
+  bool note(const Attempt& attempt) {
+    if (enough() || attempt.words.empty()) return false;
     Plan plan;
-    if (!fits(attempt, plan)) continue;
-    remedies.push_back({join(attempt.words, " "), plan.heaviest().memory.total(), plan.host_needed});
+    if (!fits(attempt, plan)) return false;
+    Remedy remedy{join(attempt.words, " "), plan.heaviest().memory.total(), plan.host_needed};
+    const auto same = [&](const Remedy& other) { return other.change == remedy.change; };
+    if (std::none_of(found_.begin(), found_.end(), same)) found_.push_back(std::move(remedy));
     return true;
   }
-  return false;
-}
+  /// Makes the change once, or as often as it takes to fit.
+  bool with(Attempt attempt, const Change& change, int times = 1) {
+    for (; times > 0 && change(attempt); --times) {
+      if (note(attempt)) return true;
+    }
+    return false;
+  }
+
+ private:
+  static constexpr std::size_t kEnough = 3;
+  std::vector<Remedy>& found_;
+};
 
 }  // namespace
 
 void find_remedies(const Config& config, const PlanFigures& figures, Plan& plan) {
-  constexpr std::size_t kEnough = 3;
+  constexpr int kDoublings = 10;
+  Search search(plan.remedies);
   Attempt first{config, figures, {}};
   first.figures.tokens = plan.tokens;
-  auto attempt = first;
-  // What costs time only: each alone, and together with those before it.
-  for (const auto& change : {Change(recompute), Change(one_at_a_time), Change(shard_all), Change(offload)}) {
-    attempt_with(first, change, false, plan.remedies);
-    const bool more = !attempt.words.empty();
-    if (!change(attempt) || !more || !plan.remedies.empty()) continue;
-    Plan together;
-    if (fits(attempt, together)) {
-      plan.remedies.push_back({join(attempt.words, " "), together.heaviest().memory.total(), together.host_needed});
-    }
+  auto all = first;
+  // What costs time only: each alone, and together with those before it. Offloading last: it needs host memory.
+  for (const auto& change : {Change(recompute), Change(one_at_a_time), Change(shard_all)}) {
+    search.with(first, change);
+    if (change(all) && plan.remedies.empty()) search.note(all);
   }
-  // What changes the training, or needs more hardware: on top of all that, unless something fits already.
-  const bool found = !plan.remedies.empty();
-  const auto start = found ? first : attempt;
-  for (const auto& [change, repeat] :
-       {std::pair<Change, bool>{quantize, false}, {shorten, true}, {more_devices, true}}) {
-    if (plan.remedies.size() < kEnough) attempt_with(start, change, repeat, plan.remedies);
+  search.with(first, offload);
+  if (plan.remedies.empty()) search.with(all, offload);
+  // What changes the training, or needs more hardware: alone where time isn't what is lacking, else on top of all that.
+  auto offloaded = all;
+  offload(offloaded);
+  for (const auto& start : {first, all, offloaded}) {
+    if (!plan.remedies.empty() && !start.words.empty()) break;
+    search.with(start, quantize);
+    search.with(start, shorten, kDoublings);
+    search.with(start, more_devices, kDoublings);
+    auto quantized = start;
+    if (start.words.empty() || !plan.remedies.empty() || !quantize(quantized)) continue;
+    search.with(quantized, shorten, kDoublings);
+    search.with(quantized, more_devices, kDoublings);
   }
-  if (!plan.remedies.empty()) return;
-  quantize(attempt);
-  attempt_with(attempt, shorten, true, plan.remedies);
-  attempt_with(attempt, more_devices, true, plan.remedies);
   plan.beyond = plan.remedies.empty();
 }
 

@@ -82,18 +82,23 @@ class Timeline {
     return flat + flat * (group - 1) / group + (gathers() ? flat / shards() : 0);
   }
 
-  /// Gathered parameters while `block` is at work: itself twice while it is put together, the next ones once.
+  /// Gathered parameters while `block` is at work: itself and one arriving, in a buffer each (two layers at least: a
+  /// layer is put together from one in the other). Embedding and head arrive in place where the rows come out even.
   std::uint64_t gathered(std::size_t block) const {
     if (!gathers()) return 0;
-    const auto& work = model_.blocks[block];
-    if (process_.mesh.reshard_after_forward) {
-      const auto next = block == head() && head() > 1 ? model_.blocks[head() - 1].bytes() : work.bytes();
-      const auto own = bytes_at_work(block);
-      return std::max(2 * own, own + prefetched() * next) + (block == head() ? prefetched() * next : 0);
+    const auto own = bytes_at_work(block);
+    const bool even = static_cast<std::uint64_t>(model_.architecture.vocabulary) % shards() == 0;
+    const bool matrix = block == 0 || block == head();
+    const auto arriving = matrix && !even ? own : 0;
+    if (!process_.mesh.reshard_after_forward) {
+      std::uint64_t all = 0;
+      for (std::size_t b = 0; b < model_.blocks.size(); ++b) all += process_.owned[b] ? model_.blocks[b].bytes() : 0;
+      return all + arriving;
     }
-    std::uint64_t all = 0;
-    for (std::size_t b = 0; b < model_.blocks.size(); ++b) all += process_.owned[b] ? model_.blocks[b].bytes() : 0;
-    return all + (block == head() ? bytes_at_work(block) : 0);
+    const auto buffers = 1 + std::max<std::uint64_t>(prefetched(), 1);
+    if (!matrix) return buffers * own;
+    const auto next = model_.blocks[block == 0 ? 1 : head() - 1].bytes();
+    return own + std::max(arriving, buffers * next);
   }
   std::uint64_t bytes_at_work(std::size_t block) const {
     const bool tied = block == head() && model_.architecture.tied_embeddings;
