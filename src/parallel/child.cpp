@@ -52,6 +52,7 @@ void keep_open(int file) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(kCantStart);  // it died before the line above
   ::setpgid(0, 0);
+  ::signal(SIGTTOU, SIG_IGN);  // else a terminal may stop who writes to it from a group in the background
   keep_open(report);
   if (options.store_socket >= 0) keep_open(options.store_socket);
   if (output >= 0) {

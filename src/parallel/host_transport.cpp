@@ -21,24 +21,30 @@ namespace {
 
 constexpr int kFirstOwnTag = 1 << 30;  // the users' tags are below
 
+/// c10d's group counts its operations without a lock, and two threads start some here.
+struct Group {
+  c10::intrusive_ptr<c10d::Backend> backend;
+  std::mutex mutex;
+};
+
 /// Messages of one operation.
 class Messages {
  public:
-  explicit Messages(c10d::Backend& group) : group_(&group) {}
+  explicit Messages(Group& group) : group_(&group) {}
 
   // A message of no bytes isn't sent: both sides know the size.
   void send(at::Tensor slice, int to, int tag) {
     if (slice.numel() == 0) return;
     start(to, [&] {
       std::vector<at::Tensor> tensors{std::move(slice)};
-      return group_->send(tensors, to, tag);
+      return group_->backend->send(tensors, to, tag);
     });
   }
   void receive(at::Tensor slice, int from, int tag) {
     if (slice.numel() == 0) return;
     start(from, [&] {
       std::vector<at::Tensor> tensors{std::move(slice)};
-      return group_->recv(tensors, from, tag);
+      return group_->backend->recv(tensors, from, tag);
     });
   }
   void wait() {
@@ -59,10 +65,11 @@ class Messages {
   }
   template <class Body>
   void start(int peer, const Body& body) {
+    const std::lock_guard lock(group_->mutex);
     guarded(peer, [&] { works_.emplace_back(body(), peer); });
   }
 
-  c10d::Backend* group_;
+  Group* group_;
   std::vector<std::pair<c10::intrusive_ptr<c10d::Work>, int>> works_;
 };
 
@@ -118,12 +125,13 @@ void copy_bytes(const at::Tensor& from, const at::Tensor& to) {
 
 class HostTransport : public Transport {
  public:
-  HostTransport(c10::intrusive_ptr<c10d::Backend> group, int rank, int size)
-      : group_(std::move(group)), rank_(rank), size_(size) {}
+  HostTransport(c10::intrusive_ptr<c10d::Backend> group, int rank, int size) : rank_(rank), size_(size) {
+    group_.backend = std::move(group);
+  }
 
   Pending all_gather(at::Tensor out, at::Tensor in) override {
     const auto count = in.numel();
-    Messages messages(*group_);
+    Messages messages(group_);
     const int tag = next_tag();
     each_peer([&](int peer) { messages.receive(out.narrow(0, peer * count, count), peer, tag); });
     each_peer([&](int peer) { messages.send(in, peer, tag); });
@@ -153,7 +161,7 @@ class HostTransport : public Transport {
     const int tag = next_tag(), sum_tag = next_tag();
     std::vector<at::Tensor> parts;
     auto messages = exchange_for_sum(slice, tag, parts);
-    Messages sums(*group_);
+    Messages sums(group_);
     each_peer([&](int peer) { sums.receive(slice(peer), peer, sum_tag); });
     return finisher_.add([this, messages = std::move(messages), sums = std::move(sums), parts = std::move(parts),
                           own = slice(rank_), sum_tag]() mutable {
@@ -177,7 +185,7 @@ class HostTransport : public Transport {
     };
     const auto to = slices(in, in_sizes), from = slices(out, out_sizes);
     const int tag = next_tag();
-    Messages messages(*group_);
+    Messages messages(group_);
     each_peer([&](int peer) { messages.receive(from[peer], peer, tag); });
     each_peer([&](int peer) { messages.send(to[peer], peer, tag); });
     copy_bytes(to[rank_], from[rank_]);
@@ -186,7 +194,7 @@ class HostTransport : public Transport {
 
   Pending broadcast(at::Tensor tensor, int root) override {
     const int tag = next_tag();
-    Messages messages(*group_);
+    Messages messages(group_);
     if (root == rank_) {
       each_peer([&](int peer) { messages.send(tensor, peer, tag); });
     } else {
@@ -196,13 +204,13 @@ class HostTransport : public Transport {
   }
 
   Pending send(at::Tensor tensor, int to, int tag) override {
-    Messages messages(*group_);
+    Messages messages(group_);
     messages.send(std::move(tensor), to, checked(tag));
     return finish_on_wait(std::move(messages));
   }
 
   Pending receive(at::Tensor tensor, int from, int tag) override {
-    Messages messages(*group_);
+    Messages messages(group_);
     messages.receive(std::move(tensor), from, checked(tag));
     return finish_on_wait(std::move(messages));
   }
@@ -233,7 +241,7 @@ class HostTransport : public Transport {
   Messages exchange_for_sum(const Slice& slice, int tag, std::vector<at::Tensor>& parts) {
     const auto own = slice(rank_);
     parts.assign(size_, own);
-    Messages messages(*group_);
+    Messages messages(group_);
     const auto scratch = at::empty({(size_ - 1) * own.numel()}, own.options());
     each_peer([&](int peer) {
       const int place = peer < rank_ ? peer : peer - 1;
@@ -244,7 +252,7 @@ class HostTransport : public Transport {
     return messages;
   }
 
-  c10::intrusive_ptr<c10d::Backend> group_;
+  Group group_;
   int rank_, size_;
   unsigned operations_ = 0;
   Finisher finisher_;  // last: its thread uses the rest
