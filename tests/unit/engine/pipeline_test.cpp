@@ -9,6 +9,7 @@
 #include "base/parallel.hpp"
 #include "engine/executor_fixture.hpp"
 #include "engine/torch/pipeline_channel.hpp"
+#include "model/counting_allocator.hpp"
 #include "parallel/partition.hpp"
 #include "parallel/processes.hpp"
 
@@ -238,6 +239,40 @@ std::vector<Case> cases() {
 TEST(Pipeline, WaitingIsMeasured) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_EXIT(wait_for_each_other(), ExitedWithCode(0), "all agree");
+}
+
+/// More micro-batches of a step need no more memory: neither what is kept for backward nor what waits to be sent grows.
+[[noreturn]] void accumulate() {
+  set_thread_count(1);
+  const test::TemporaryFolder folder;
+  const auto model = model_of(folder / "model", "llama", 4);
+  finish(parallel::run_processes(3, [&](const Place& place) {
+    parallel::World world(config::Config{}, place);
+    for (const auto& layers : {std::vector<std::int64_t>{}, {3}}) {
+      auto config = test::tiny_config(model, TrainType::lora);
+      config.layers_to_transform = layers;
+      Trainer part(config, 0, ActivationPolicy::keep);
+      take_part(part.model, {3, 1}, world, fmt::format("pipeline-{}", layers.size()));
+      Executor executor(part.model, part.options);
+      const auto peak = [&](std::size_t count) {
+        const std::vector<data::MicroBatch> batches(count, batch_of({40, 60}));
+        world.barrier();
+        test::CountingAllocator memory;
+        return static_cast<double>(memory.peak_of([&] { executor.forward_backward(batches, 1, 0); }));
+      };
+      peak(1);  // from now on there are gradients to be added to
+      const double few = peak(4), many = peak(24);
+      check(many < few * 1.1, fmt::format("4 micro-batches need {} bytes, 24 need {}", few, many));
+    }
+    world.barrier();
+    world.part();
+    return std::string();
+  }));
+}
+
+TEST(Pipeline, MoreMicroBatchesNeedNoMoreMemory) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(accumulate(), ExitedWithCode(0), "all agree");
 }
 
 /// A store that fails in the middle of a step.
