@@ -401,7 +401,13 @@ void Run::conclude(bool finished) {
 
 int run_training(const config::ParsedConfig& parsed) {
   parallel::World world(parsed.config, parallel::find_place(parsed.config));
-  return world.run([&] { return Run(parsed, world).execute(); });
+  // Outlives an error: what it holds may wait for processes that are gone, and must not be destroyed before the others
+  // are told.
+  std::unique_ptr<Run> run;
+  return world.run([&] {
+    run = std::make_unique<Run>(parsed, world);
+    return run->execute();
+  });
 }
 
 }  // namespace lorica::train

@@ -11,26 +11,12 @@ namespace lorica::engine {
 at::DataPtr BufferPool::take(std::int64_t bytes) {
   in_use_ += bytes;
   peak_ = std::max(peak_, in_use_);
-  if (!free_.empty() && free_size_ == bytes) {
-    auto memory = std::move(free_.back());
-    free_.pop_back();
-    return memory;
-  }
   return c10::GetAllocator(device_.type())->allocate(static_cast<std::size_t>(bytes));
 }
 
 void BufferPool::give_back(at::DataPtr memory, std::int64_t bytes) {
+  memory.clear();
   in_use_ -= bytes;
-  if (free_size_ != bytes) {
-    free_.clear();
-    free_size_ = bytes;
-  }
-  constexpr std::size_t kKept = 2;  // a block at work and one on its way
-  if (free_.size() < kKept) free_.push_back(std::move(memory));
-}
-
-void BufferPool::clear() {
-  free_.clear();
 }
 
 ReusableBuffer::ReusableBuffer(BufferPool& pool, std::int64_t bytes) : pool_(pool) {

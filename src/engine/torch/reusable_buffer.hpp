@@ -4,27 +4,20 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#include <utility>
-#include <vector>
 
 namespace lorica::engine {
 
-/// Takes memory from LibTorch's allocator and gives it out again, so that blocks of equal size, one after the other,
-/// use the same pages. Keeps only buffers of the size that was given back last.
+/// Takes memory from LibTorch's allocator (which keeps what is given back for the next of its size) and counts it.
 class BufferPool {
  public:
   explicit BufferPool(at::Device device) : device_(device) {}
   at::DataPtr take(std::int64_t bytes);
   void give_back(at::DataPtr memory, std::int64_t bytes);
-  void clear();
-  std::int64_t bytes_in_use() const { return in_use_; }
   std::int64_t peak_bytes() const { return peak_; }
   at::Device device() const { return device_; }
 
  private:
   at::Device device_;
-  std::vector<at::DataPtr> free_;
-  std::int64_t free_size_ = 0;  // of each of free_
   std::int64_t in_use_ = 0, peak_ = 0;
 };
 

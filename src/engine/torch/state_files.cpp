@@ -150,7 +150,7 @@ at::Tensor SavedState::value(const Parameter& parameter, Rows rows) const {
 }
 
 optim::OptimizerState SavedState::optimizer(const Model& model, const std::vector<std::string>& slots) const {
-  if (!has_steps_) raise<ModelError>("{}: has no optimizer state", folder_.string());
+  if (!has_steps_) raise<ModelError>("{}: has no optimizer state ({})", folder_.string(), kOptimizerFile);
   optim::OptimizerState state;
   for (const auto& parameter : model.store->parameters()) {
     if (!parameter.trained) continue;
