@@ -139,7 +139,7 @@ std::vector<std::size_t> Executor::Run::blocks_to_acquire() const {
       for (auto block = range.begin; block < range.end; ++block) order.push_back(block);
     } else {
       for (auto block = std::min(range.end, head); block > range.begin && reach_.reaches(block - 1); --block) {
-        order.push_back(block - 1);
+        if (block > 1) order.push_back(block - 1);  // the embedding's gradient doesn't need it
       }
     }
   }

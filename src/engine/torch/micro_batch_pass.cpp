@@ -103,6 +103,9 @@ MicroBatchPass::MicroBatchPass(MicroBatchPass&&) noexcept = default;
 
 at::Tensor MicroBatchPass::embed(const model::BlockWeights& weights) {
   const auto& block = static_cast<const model::EmbeddingBlock&>(*model_.blocks.front());
+  const auto& table = weights.tensor("embed_tokens.weight");
+  table_dtype_ = table.scalar_type();
+  table_rows_ = table.size(0);
   return block.embed(to_device(batch_.input_ids, model_.device), sequences_, weights, model_.compute).hidden;
 }
 
@@ -221,13 +224,11 @@ at::Tensor MicroBatchPass::back_through(std::size_t block, const at::Tensor& gra
   return result;
 }
 
-void MicroBatchPass::back_through_embedding(const at::Tensor& gradient) {
-  const auto weights = walk_.acquire(0);
-  {
-    at::AutoGradMode mode(true);
-    collect(0, embed(weights), {}, weights, gradient);
-  }
-  walk_.release_after_backward(0, settings_.last);
+/// Rows of the gradient are added up by token id. The table itself is not needed, and so not gathered again.
+void MicroBatchPass::add_embedding_gradient(const at::Tensor& gradient) {
+  const auto ids = to_device(batch_.input_ids, model_.device);
+  walk_.add_gradient(0, "embed_tokens.weight",
+                     at::embedding_dense_backward(gradient.to(table_dtype_), ids, table_rows_, -1, false));
 }
 
 at::Tensor MicroBatchPass::backward(BlockRange range, at::Tensor gradient) {
@@ -237,12 +238,13 @@ at::Tensor MicroBatchPass::backward(BlockRange range, at::Tensor gradient) {
     range.end = head();
   }
   for (auto block = range.end; block > range.begin && reach_.reaches(block - 1); --block) {
-    if (!computes_) {
+    if (block == 1) {
+      if (computes_) add_embedding_gradient(gradient);
+      walk_.gradients_added(0, settings_.last);
+      gradient.reset();
+    } else if (!computes_) {
       walk_.acquire(block - 1);
       walk_.release_after_backward(block - 1, settings_.last);
-    } else if (block == 1) {
-      back_through_embedding(gradient);
-      gradient.reset();
     } else {
       gradient = back_through(block - 1, gradient);
     }

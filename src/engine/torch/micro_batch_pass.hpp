@@ -80,7 +80,7 @@ class MicroBatchPass {
   at::Tensor run_block(std::size_t block, at::Tensor hidden);
   at::Tensor back_through(std::size_t block, const at::Tensor& gradient);
   void run_head(const at::Tensor& hidden);
-  void back_through_embedding(const at::Tensor& gradient);
+  void add_embedding_gradient(const at::Tensor& gradient);
   at::Tensor embed(const model::BlockWeights& weights);
   at::Tensor collect(std::size_t block, const at::Tensor& output, const at::Tensor& input,
                      const model::BlockWeights& weights, const at::Tensor& gradient);
@@ -96,6 +96,8 @@ class MicroBatchPass {
   bool computes_;
   BackwardReach reach_;
   std::shared_ptr<model::Sequences> sequences_;
+  at::ScalarType table_dtype_ = at::kFloat;  ///< of the embedding, which its gradient has too
+  std::int64_t table_rows_ = 0;
   std::vector<Frame> frames_;  ///< by block
   at::Tensor head_gradient_;   ///< of the head's input, from its forward until its backward
   at::Tensor out_;             ///< the summed loss, or the logits

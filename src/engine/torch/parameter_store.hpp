@@ -56,6 +56,9 @@ class ParameterStore {
   /// Instead of release() at the end of a block's backward: all its gradients of this micro-batch have been added.
   /// `last`: it is the step's last micro-batch, so they are to be reduced now if they haven't been.
   virtual void release_after_backward(std::size_t block, bool last) = 0;
+  /// The same for a block whose gradients need none of its weights (the embedding), so that it wasn't acquired for its
+  /// backward.
+  virtual void gradients_added(std::size_t block, bool last) = 0;
   /// All micro-batches of the step have been through their backward: returns when the gradients are complete.
   virtual void finish_step() = 0;
   /// True if acquiring and releasing are collective: then a process without tokens must do it all the same, for the
@@ -88,6 +91,7 @@ class ResidentStore : public ParameterStore {
   model::BlockWeights acquire(std::size_t block) override;
   void release(std::size_t) override {}
   void release_after_backward(std::size_t, bool) override {}
+  void gradients_added(std::size_t, bool) override {}
   void finish_step() override {}
   bool collective() const override { return false; }
   void add_gradient(std::size_t block, const std::string& local_name, at::Tensor gradient) override;

@@ -160,6 +160,10 @@ void ShardedStore::release(std::size_t block) {
 
 void ShardedStore::release_after_backward(std::size_t block, bool last) {
   leave(block);
+  gradients_added(block, last);
+}
+
+void ShardedStore::gradients_added(std::size_t block, bool last) {
   if (!last && options_.reduce_once) return;
   for (const auto index : groups_of_.at(block)) {
     if (groups_[index]->first_block == block) reducer_.reduce(groups_[index]->reducer_group);

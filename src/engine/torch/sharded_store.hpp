@@ -38,6 +38,7 @@ class ShardedStore : public ParameterStore {
   model::BlockWeights acquire(std::size_t block) override;
   void release(std::size_t block) override;
   void release_after_backward(std::size_t block, bool last) override;
+  void gradients_added(std::size_t block, bool last) override;
   void finish_step() override;
   bool collective() const override { return true; }
   void add_gradient(std::size_t block, const std::string& local_name, at::Tensor gradient) override;

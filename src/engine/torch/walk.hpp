@@ -16,6 +16,7 @@ class Walk {
   model::BlockWeights acquire(std::size_t block);
   void release(std::size_t block);
   void release_after_backward(std::size_t block, bool last);
+  void gradients_added(std::size_t block, bool last) { store_.gradients_added(block, last); }
   void add_gradient(std::size_t block, const std::string& local_name, at::Tensor gradient) {
     store_.add_gradient(block, local_name, std::move(gradient));
   }
