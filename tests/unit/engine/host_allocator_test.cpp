@@ -1,3 +1,4 @@
+// Tensors' host memory: what is freed serves again, and nothing is mapped beyond the most that lived at once.
 #include "engine/torch/host_allocator.hpp"
 
 #include <ATen/ATen.h>
@@ -5,9 +6,68 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <thread>
+#include <vector>
+
+#include "base/random.hpp"
 
 namespace lorica::engine {
 namespace {
+
+constexpr std::int64_t kMiB = 1 << 20;
+
+at::Tensor bytes(std::int64_t count) {
+  return at::empty({count}, at::kByte);
+}
+
+TEST(HostAllocator, FreedMemoryServesTheNextOfItsSize) {
+  use_host_allocator();
+  const auto before = host_memory();
+  const void* first = nullptr;
+  {
+    const auto a = bytes(3 * kMiB);
+    first = a.data_ptr();
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(first) % 64, 0U);
+    EXPECT_EQ(host_memory().live, before.live + 3 * kMiB);
+  }
+  EXPECT_EQ(host_memory().live, before.live);
+  EXPECT_EQ(bytes(3 * kMiB).data_ptr(), first);
+  EXPECT_EQ(bytes(3 * kMiB - 100'000).data_ptr(), first);  // an eighth less at most
+  EXPECT_NE(bytes(kMiB).data_ptr(), first);
+}
+
+TEST(HostAllocator, MapsNoMoreThanLivedAtOnce) {
+  use_host_allocator();
+  std::vector<at::Tensor> held;
+  std::uint64_t key = 7;
+  for (std::uint64_t i = 0; i < 3000; ++i) {
+    const auto draw = random_key({key, i});
+    if (!held.empty() && (held.size() > 24 || draw % 2 == 0)) {
+      held.erase(held.begin() + static_cast<std::ptrdiff_t>(draw / 2 % held.size()));
+    } else {
+      held.push_back(bytes(static_cast<std::int64_t>(draw / 2 % (4 * kMiB)) + 1));
+    }
+  }
+  const auto memory = host_memory();
+  EXPECT_LE(memory.mapped, memory.peak);
+  EXPECT_GT(memory.peak, static_cast<std::uint64_t>(10 * kMiB));
+}
+
+TEST(HostAllocator, ThreadsDontMeetInOnePiece) {
+  use_host_allocator();
+  std::vector<std::thread> threads;
+  std::vector<int> wrong(4, 0);
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([t, &wrong] {
+      for (int i = 0; i < 200; ++i) {
+        const auto tensor = at::full({kMiB}, t, at::kByte);
+        wrong[static_cast<std::size_t>(t)] += tensor.ne(t).any().item<bool>() ? 1 : 0;
+      }
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  EXPECT_EQ(wrong, std::vector<int>(4, 0));
+}
 
 TEST(HostAllocator, GivesAndTakesBackRawMemoryOfEverySize) {
   use_host_allocator();
