@@ -87,10 +87,11 @@ asan: setup ## All unit tests under ASan and UBSan
 	@cmake --build build-asan -j $(JOBS)
 	@UBSAN_OPTIONS=print_stacktrace=1 ASAN_OPTIONS=detect_leaks=0 ctest --test-dir build-asan --output-on-failure
 
-tsan: setup ## Unit tests of the layers without LibTorch, under ThreadSanitizer
+tsan: setup ## Unit tests of the layers without LibTorch, and of parallel/, under ThreadSanitizer
 	@$(CONFIGURE) --preset tsan > /dev/null
-	@cmake --build build-tsan -j $(JOBS) --target $(addprefix test_,$(LIGHT_LAYERS))
+	@cmake --build build-tsan -j $(JOBS) --target $(addprefix test_,$(LIGHT_LAYERS)) test_parallel
 	@ctest --test-dir build-tsan --output-on-failure -R '$(LIGHT_TESTS)'
+	@TSAN_OPTIONS=halt_on_error=1:suppressions=$(CURDIR)/tests/tsan.supp build-tsan/test_parallel --gtest_brief=1
 
 ##@ Source
 .PHONY: format format-check tidy docs docs-check
