@@ -54,7 +54,8 @@ StepTraffic step_traffic(const config::Config& config, const ModelShape& model, 
     if (!process.owned[b]) continue;
     const auto bytes = bytes_of(model, b);
     const bool head = b + 1 == model.blocks.size();
-    const bool again = b >= model.first_trained() && !head;  // the head's backward follows its forward at once
+    // The head's backward follows its forward at once; the embedding's needs no weights.
+    const bool again = b > 0 && b >= model.first_trained() && !head;
     const double passes = mesh.reshard_after_forward ? steps * (again ? 2 : 1) : 1;
     traffic.gathered += share(mesh.shards) * bytes * passes;
     const auto& block = model.blocks[b];
