@@ -190,6 +190,7 @@ class SavingEngine : public engine::Engine {
   bool zero = false;
   engine::ModelFacts facts() const override { return {}; }
   engine::MemoryReport memory() const override { return {}; }
+  engine::DistributionReport distribution() const override { return {}; }
   double matrix_flops(const data::MicroBatch&) const override { return 0; }
   std::vector<engine::LossSum> forward_backward(std::span<const data::MicroBatch>, double, std::int64_t) override {
     return {};
