@@ -61,7 +61,7 @@ def run_watched(command: list, environment: dict[str, str], timeout: float = 360
                 high_water[each] = max(high_water.get(each, 0), _high_water(each))
             if time.monotonic() - start > timeout:
                 process.kill()
-            time.sleep(0.05)
+            time.sleep(0.2)
         log.seek(0)
         output = log.read()
     if process.returncode != 0:
