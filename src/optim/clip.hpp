@@ -19,8 +19,8 @@ std::string first_non_finite(std::span<const TrainableParameter> parameters);
 /// Multiplies every gradient by min(1, max_norm / (norm + 1e-6)). Does nothing when that is 1.
 void scale_gradients(std::span<TrainableParameter> parameters, double norm, double max_norm);
 
-/// Throws the TrainingError of a gradient norm that is not finite; `name`: the tensor that is to blame, or "" if each is
-/// finite.
+/// Throws the TrainingError of a gradient norm that is not finite; `name`: the tensor that is to blame, or "" if each
+/// is finite.
 [[noreturn]] void raise_non_finite(const std::string& name, double norm);
 
 /// Clips to the global L2 norm `max_norm` (0 or less: only measures) and returns the norm before clipping. Throws

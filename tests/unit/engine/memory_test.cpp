@@ -193,7 +193,7 @@ TEST(MemoryEstimate, GrowsWithItsParts) {
   config.train_type = TrainType::full;
   const auto full = estimate_memory(config, 1000);
   EXPECT_GE(full.optimizer, 2 * full.trained);  // the update holds one tensor more
-  EXPECT_LE(full.gradients, full.trained);  // at the peak, they needn't all be there
+  EXPECT_LE(full.gradients, full.trained);      // at the peak, they needn't all be there
   EXPECT_EQ(full.weights, 0U);
 }
 
