@@ -150,7 +150,8 @@ at::Tensor SavedState::value(const Parameter& parameter, Rows rows) const {
 }
 
 optim::OptimizerState SavedState::optimizer(const Model& model, const std::vector<std::string>& slots) const {
-  if (!has_steps_) raise<ModelError>("{}: has no optimizer state ({})", folder_.string(), kOptimizerFile);
+  if (!has_steps_)
+    raise<FileError>("{}: is missing: there is no optimizer state to go on from", (folder_ / kOptimizerFile).string());
   optim::OptimizerState state;
   for (const auto& parameter : model.store->parameters()) {
     if (!parameter.trained) continue;

@@ -30,7 +30,7 @@ class SavedState {
   /// Rows of a trained parameter as it was saved. Throws ModelError if it is missing, incomplete, or of another shape
   /// or dtype than `parameter`.
   at::Tensor value(const Parameter& parameter, Rows rows) const;
-  /// The optimizer's state of these rows; what was never updated has none.
+  /// The optimizer's state of these rows; what was never updated has none. Throws FileError if there is no such file.
   optim::OptimizerState optimizer(const Model& model, const std::vector<std::string>& slots) const;
 
  private:
