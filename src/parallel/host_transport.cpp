@@ -174,16 +174,7 @@ class HostTransport : public Transport {
 
   Pending all_to_all(at::Tensor out, at::Tensor in, const std::vector<std::int64_t>& out_sizes,
                      const std::vector<std::int64_t>& in_sizes) override {
-    const auto slices = [](const at::Tensor& tensor, const std::vector<std::int64_t>& sizes) {
-      std::vector<at::Tensor> result;
-      std::int64_t begin = 0;
-      for (const auto size : sizes) {
-        result.push_back(tensor.narrow(0, begin, size));
-        begin += size;
-      }
-      return result;
-    };
-    const auto to = slices(in, in_sizes), from = slices(out, out_sizes);
+    const auto to = in.split_with_sizes(in_sizes), from = out.split_with_sizes(out_sizes);
     const int tag = next_tag();
     Messages messages(group_);
     each_peer([&](int peer) { messages.receive(from[peer], peer, tag); });

@@ -75,18 +75,6 @@ void ShardLayout::assemble(std::uint8_t* whole, const std::uint8_t* chunks) cons
   run(copies);
 }
 
-void ShardLayout::cut(std::uint8_t* chunks, const std::uint8_t* whole) const {
-  std::memset(chunks, 0, static_cast<std::size_t>(chunk_bytes_ * shards_));
-  std::vector<Copy> copies;
-  for (std::size_t i = 0; i < tensors_.size(); ++i) {
-    for (int r = 0; r < shards_; ++r) {
-      const auto part = slice(i, r);
-      copies.push_back({chunks + r * chunk_bytes_ + chunk_offset(i), whole + whole_offset(i) + part.begin, part.count});
-    }
-  }
-  run(copies);
-}
-
 void ShardLayout::cut_tensor(std::uint8_t* chunk, const std::uint8_t* data, std::size_t tensor, int shard) const {
   const auto part = slice(tensor, shard);
   if (part.count > 0) {

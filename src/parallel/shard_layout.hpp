@@ -44,8 +44,6 @@ class ShardLayout {
   bool contiguous() const { return tensors_.size() == 1; }
   /// whole = the tensors put together from all chunks (chunk r begins at r · chunk_bytes). In parallel.
   void assemble(std::uint8_t* whole, const std::uint8_t* chunks) const;
-  /// The inverse; gaps in the chunks are set to zero.
-  void cut(std::uint8_t* chunks, const std::uint8_t* whole) const;
   /// One tensor's slice into one shard's chunk.
   void cut_tensor(std::uint8_t* chunk, const std::uint8_t* data, std::size_t tensor, int shard) const;
 

@@ -10,6 +10,7 @@
 
 #include "base/error.hpp"
 #include "parallel/ending.hpp"
+#include "parallel/exchange.hpp"
 #include "parallel/meeting.hpp"
 #include "parallel/network.hpp"
 #include "parallel/process_group.hpp"
@@ -129,6 +130,11 @@ std::vector<std::vector<double>> World::all_gather(const std::vector<double>& va
     result.emplace_back(begin, begin + values.size());
   }
   return result;
+}
+
+std::vector<std::string> World::all_gather_text(const std::string& text) {
+  if (size() == 1) return {text};
+  return parallel::all_gather_text(*state_->group, text);
 }
 
 std::string World::broadcast(const std::string& text) {

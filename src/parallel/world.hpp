@@ -37,6 +37,8 @@ class World {
   void barrier();
   /// Everybody's `values`, by rank. All bring the same number of them.
   std::vector<std::vector<double>> all_gather(const std::vector<double>& values);
+  /// Everybody's text, by rank.
+  std::vector<std::string> all_gather_text(const std::string& text);
   /// Rank 0's text.
   std::string broadcast(const std::string& text);
 

@@ -10,9 +10,6 @@
 
 namespace lorica::quant {
 
-/// Values of absmax that share a nested absmax (bitsandbytes has no other size).
-inline constexpr std::int64_t kNestedBlockSize = 256;
-
 inline kernels::Code4 code_of(Kind kind) {
   return kind == Kind::nf4 ? kernels::Code4::nf4 : kernels::Code4::fp4;
 }

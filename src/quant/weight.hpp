@@ -22,6 +22,9 @@ class WeightFiles;
 
 namespace lorica::quant {
 
+/// Values of absmax that share a nested absmax, and codes of the 8-bit map (bitsandbytes has no other sizes).
+inline constexpr std::int64_t kNestedBlockSize = 256, kNestedCodes = 256;
+
 enum class Kind { dense, nf4, fp4 };
 std::string_view kind_name(Kind kind);  ///< "dense", "nf4", "fp4"
 

@@ -3,6 +3,7 @@ What a run leaves in the end is what one process leaves: one PEFT folder, or one
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 import signal
@@ -69,30 +70,19 @@ def job(tmp_path_factory, binary) -> Job:
     return Job(tmp_path_factory.mktemp("layouts"), binary)
 
 
+def whole_runs(job: Job, name: str, count: int):
+    """A run on `count` processes to its end, once for each type, with its checkpoint of half way."""
+    return functools.cache(lambda train_type: job.train(train_type, job.folder / f"{name}-{train_type}", *processes(count)))
+
+
 @pytest.fixture(scope="module")
 def by_four(job):
-    """A run on four processes to its end, once for each type, with its checkpoint of half way."""
-    runs = {}
-
-    def of(train_type: str) -> Path:
-        if train_type not in runs:
-            runs[train_type] = job.train(train_type, job.folder / f"four-{train_type}", *processes(4))
-        return runs[train_type]
-
-    return of
+    return whole_runs(job, "four", 4)
 
 
 @pytest.fixture(scope="module")
 def by_one(job):
-    """The same on one process."""
-    runs = {}
-
-    def of(train_type: str) -> Path:
-        if train_type not in runs:
-            runs[train_type] = job.train(train_type, job.folder / f"one-{train_type}", *processes(1))
-        return runs[train_type]
-
-    return of
+    return whole_runs(job, "one", 1)
 
 
 def losses(folder: Path) -> dict[int, float]:

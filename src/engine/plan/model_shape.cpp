@@ -5,6 +5,7 @@
 #include "engine/torch/adapter_plan.hpp"
 #include "engine/torch/block_loader.hpp"
 #include "engine/torch/model_builder.hpp"
+#include "engine/torch/sharded_weight.hpp"
 #include "io/hub.hpp"
 #include "kernels/mode.hpp"
 
@@ -25,23 +26,21 @@ Widths widths_of(const config::Config& config, DeviceKind device) {
   Widths widths;
   widths.stored = size_of(storage_dtype(config));
   widths.compute = size_of(compute_dtype(config, device_of(device)));
-  widths.adapter =
-      config.lora_weight_dtype == config::DataType::automatic || config.lora_weight_dtype == config::DataType::float32
-          ? 4
-          : 2;
+  widths.adapter = size_of(adapter_dtype(config));
   // kernels/gemm.hpp: float32 on a CPU whose instructions it is written for.
   widths.products_in_place = device == DeviceKind::cpu && widths.compute == 4 &&
                              kernels::instruction_set() != kernels::InstructionSet::reference;
   return widths;
 }
 
-/// Bytes of one linear weight in 4 bits: codes, and a scale for each block (in 8 bits with scales of their own, if
-/// quantized twice).
-std::uint64_t quantized_bytes(const config::Config& config, std::uint64_t elements) {
-  const auto blocks = (elements + static_cast<std::uint64_t>(config.quant_blocksize) - 1) /
-                      static_cast<std::uint64_t>(config.quant_blocksize);
-  const std::uint64_t scales = config.double_quant ? blocks + (blocks + 255) / 256 * 4 + 1024 : blocks * 4;
-  return (elements + 1) / 2 + scales;
+/// Bytes of a weight as it will be stored, statistics included.
+std::uint64_t stored_bytes(const model::ParameterSpec& spec, const quant::WeightFormat& format) {
+  quant::StoredWeight weight;
+  weight.format = format;
+  weight.shape = spec.shape;
+  std::int64_t bytes = 0;
+  for (const auto& part : parts_of(weight)) bytes += part.split.bytes;
+  return static_cast<std::uint64_t>(bytes);
 }
 
 void add(BlockShape& block, const TensorShape& tensor) {
@@ -57,6 +56,11 @@ void add(BlockShape& block, const TensorShape& tensor) {
 std::size_t ModelShape::first_trained() const {
   const auto found = std::find_if(blocks.begin(), blocks.end(), [](const BlockShape& block) { return block.trains(); });
   return static_cast<std::size_t>(found - blocks.begin());
+}
+
+std::uint64_t travelling_bytes(const config::Config& config, const BlockShape& block, bool copies) {
+  if (const auto dtype = reduce_dtype(config)) return block.trained_elements * size_of(*dtype);
+  return copies ? 4 * block.trained_elements : block.trained;
 }
 
 DeviceKind device_kind(const config::Config& config) {
@@ -82,11 +86,10 @@ ModelShape describe_model(const config::Config& config, DeviceKind device) {
       const bool whole = trained_whole(config, plan, true, parameter);
       const auto elements = static_cast<std::uint64_t>(parameter.count());
       const bool linear = parameter.role == model::Role::linear;
-      const bool quantized = linear && !whole && config.train_type == config::TrainType::qlora && config.n_bits == 4;
-      const auto width = whole && !shape.full ? shape.widths.adapter : shape.widths.stored;
-      add(block, {elements, quantized ? quantized_bytes(config, elements) : elements * width, whole});
+      const auto format = weight_format(config, plan, parameter);
+      add(block, {elements, stored_bytes(parameter, format), whole});
       if (!linear) continue;
-      const bool as_is = !quantized && width == shape.widths.compute;
+      const bool as_is = format.kind == quant::Kind::dense && size_of(format.dtype) == shape.widths.compute;
       if (!as_is && (whole || !shape.widths.products_in_place))
         block.largest_dense = std::max(block.largest_dense, elements);
       const auto local = parameter.name.substr(0, parameter.name.rfind('.'));

@@ -48,6 +48,9 @@ struct ModelShape {
   std::size_t first_trained() const;
 };
 
+/// Bytes of a block's gradients as they travel between processes; `copies`: the same shard is in several of them.
+std::uint64_t travelling_bytes(const config::Config& config, const BlockShape& block, bool copies);
+
 DeviceKind device_kind(const config::Config& config);
 ModelShape describe_model(const config::Config& config, DeviceKind device);
 

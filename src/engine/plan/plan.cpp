@@ -9,21 +9,11 @@
 #include "engine/engine.hpp"
 #include "engine/plan/remedies.hpp"
 #include "engine/plan/traffic.hpp"
-#include "parallel/partition.hpp"
+#include "engine/torch/model_builder.hpp"
 #include "parallel/pipeline_schedule.hpp"
 
 namespace lorica::engine {
 namespace {
-
-parallel::BlockFacts facts_of(const BlockShape& block) {
-  using Kind = parallel::BlockFacts::Kind;
-  parallel::BlockFacts facts;
-  facts.kind = block.kind == model::BlockSpec::Kind::embedding ? Kind::embedding
-               : block.kind == model::BlockSpec::Kind::head    ? Kind::head
-                                                               : Kind::decoder_layer;
-  facts.trained = static_cast<std::int64_t>(block.trained_elements);
-  return facts;
-}
 
 /// A process of each stage. All processes of a plan stand on one machine unless hybrid_shard_size says how large one
 /// is.
@@ -37,7 +27,9 @@ std::vector<ProcessShape> processes_of(const config::Config& config, const Model
   const auto micro_batches = static_cast<int>(config.gradient_accumulation_steps);
   if (stages > 1) {
     std::vector<parallel::BlockFacts> facts;
-    for (const auto& block : model.blocks) facts.push_back(facts_of(block));
+    for (const auto& block : model.blocks) {
+      facts.push_back(block_facts(block.kind, static_cast<std::int64_t>(block.trained_elements)));
+    }
     runs = parallel::partition(facts, config.partition_method, stages, chunks);
   }
   std::vector<ProcessShape> processes;

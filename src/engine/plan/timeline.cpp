@@ -64,20 +64,10 @@ class Timeline {
   bool offloads() const { return config_.use_cpu_offload && process_.device != DeviceKind::cpu; }
   bool tied_here() const { return model_.architecture.tied_embeddings && owns_head() && process_.owned.front(); }
 
-  /// Bytes of a block's gradients as they travel between processes.
-  std::uint64_t travelling(const BlockShape& block) const {
-    const auto own = block.trained_elements == 0 ? 4 : block.trained / block.trained_elements;
-    std::uint64_t width = config_.reduce_dtype == config::DataType::automatic ? own
-                          : config_.reduce_dtype == config::DataType::float32 ? 4
-                                                                              : 2;
-    if (process_.mesh.replicas > 1 && config_.reduce_dtype == config::DataType::automatic) width = 4;
-    return block.trained_elements * width;
-  }
-
   /// A flat copy of a block's gradients on its way, and the peers' slices that are added to ours.
   std::uint64_t flight(const BlockShape& block) const {
     if (!data_parallel() || !block.trains()) return 0;
-    const auto flat = travelling(block);
+    const auto flat = travelling_bytes(config_, block, process_.mesh.replicas > 1);
     const auto group = gathers() ? shards() : static_cast<std::uint64_t>(process_.mesh.replicas);
     return flat + flat * (group - 1) / group + (gathers() ? flat / shards() : 0);
   }

@@ -11,14 +11,6 @@ double share(int processes) {
   return processes > 1 ? static_cast<double>(processes - 1) / processes : 0.0;
 }
 
-double travelling(const config::Config& config, const BlockShape& block, bool copies) {
-  if (block.trained_elements == 0) return 0;
-  const auto elements = static_cast<double>(block.trained_elements);
-  if (config.reduce_dtype == config::DataType::float32) return 4 * elements;
-  if (config.reduce_dtype != config::DataType::automatic) return 2 * elements;
-  return copies ? 4 * elements : static_cast<double>(block.trained);
-}
-
 double bytes_of(const ModelShape& model, std::size_t block) {
   const bool tied = block + 1 == model.blocks.size() && model.architecture.tied_embeddings;
   return static_cast<double>(model.blocks[block].bytes() + (tied ? model.blocks.front().bytes() : 0));
@@ -59,7 +51,7 @@ StepTraffic step_traffic(const config::Config& config, const ModelShape& model, 
     const double passes = mesh.reshard_after_forward ? steps * (again ? 2 : 1) : 1;
     traffic.gathered += share(mesh.shards) * bytes * passes;
     const auto& block = model.blocks[b];
-    const auto gradients = travelling(config, block, mesh.replicas > 1);
+    const auto gradients = static_cast<double>(travelling_bytes(config, block, mesh.replicas > 1));
     traffic.reduced += share(mesh.shards) * gradients * reductions;
     traffic.reduced += 2 * share(mesh.replicas) * gradients / mesh.shards * reductions;
     if (config.use_cpu_offload && process.device != DeviceKind::cpu) {

@@ -36,6 +36,20 @@ bool trained_whole(const config::Config& config, const std::optional<AdapterPlan
   return trains && (config.train_type == config::TrainType::full || saved_whole(plan, spec));
 }
 
+quant::WeightFormat weight_format(const config::Config& config, const std::optional<AdapterPlan>& plan,
+                                  const model::ParameterSpec& spec) {
+  const bool whole = saved_whole(plan, spec);
+  quant::WeightFormat format;
+  format.dtype = whole ? adapter_dtype(config) : storage_dtype(config);
+  if (spec.role == model::Role::linear && !whole && config.train_type == config::TrainType::qlora &&
+      config.n_bits == 4) {
+    format.kind = config.quant_type == config::QuantType::nf4 ? quant::Kind::nf4 : quant::Kind::fp4;
+    format.block_size = static_cast<int>(config.quant_blocksize);
+    format.double_quant = config.double_quant;
+  }
+  return format;
+}
+
 BlockLoader::BlockLoader(const config::Config& config, const model::Architecture& architecture, at::Device device,
                          const std::optional<AdapterPlan>& plan, bool trains, const std::filesystem::path& folder)
     : config_(config), architecture_(architecture), device_(device), plan_(plan), trains_(trains) {
@@ -56,15 +70,8 @@ std::vector<Parameter> BlockLoader::load(const ParameterGroup& group) {
 }
 
 Parameter BlockLoader::load(const model::ParameterSpec& spec) {
+  const auto format = weight_format(config_, plan_, spec);
   const bool whole = saved_whole(plan_, spec);
-  quant::WeightFormat format;
-  format.dtype = whole ? adapter_dtype() : storage_dtype(config_);
-  if (spec.role == model::Role::linear && !whole && config_.train_type == config::TrainType::qlora &&
-      config_.n_bits == 4) {
-    format.kind = config_.quant_type == config::QuantType::nf4 ? quant::Kind::nf4 : quant::Kind::fp4;
-    format.block_size = static_cast<int>(config_.quant_blocksize);
-    format.double_quant = config_.double_quant;
-  }
   const auto stored = whole && plan_->files ? saved_weight(spec, format) : base_weight(spec, format);
   if (stored.shape != spec.shape) raise_wrong_shape(spec, stored.shape);
   return {spec.checkpoint_name, std::make_shared<quant::StoredWeight>(stored.to(device_)),
@@ -88,12 +95,6 @@ void BlockLoader::load_pair(const LoraTarget& target, std::vector<Parameter>& pa
   }
   parameters.push_back(matrix(target.module + ".lora_A.weight", a, {target.rank, target.in}));
   parameters.push_back(matrix(target.module + ".lora_B.weight", b, {target.out, target.rank}));
-}
-
-at::ScalarType BlockLoader::adapter_dtype() const {
-  return config_.lora_weight_dtype == config::DataType::bfloat16  ? at::kBFloat16
-         : config_.lora_weight_dtype == config::DataType::float16 ? at::kHalf
-                                                                  : at::kFloat;
 }
 
 void BlockLoader::raise_wrong_shape(const model::ParameterSpec& spec, const std::vector<std::int64_t>& shape) const {
@@ -141,7 +142,7 @@ Parameter BlockLoader::matrix(const std::string& name, const at::Tensor& value,
                       plan_->files->folder().string(), name, fmt::join(value.sizes(), ", "), fmt::join(shape, ", "));
   }
   quant::WeightFormat format;
-  format.dtype = adapter_dtype();
+  format.dtype = adapter_dtype(config_);
   return {name, std::make_shared<quant::StoredWeight>(quant::store(value, format, name).to(device_)), trains_};
 }
 

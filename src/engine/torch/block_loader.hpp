@@ -32,7 +32,6 @@ class BlockLoader {
   void load_pair(const LoraTarget& target, std::vector<Parameter>& parameters);
   Parameter matrix(const std::string& name, const at::Tensor& value, const std::vector<std::int64_t>& shape) const;
   bool full() const { return trains_ && config_.train_type == config::TrainType::full; }
-  at::ScalarType adapter_dtype() const;
   quant::StoredWeight base_weight(const model::ParameterSpec& spec, const quant::WeightFormat& format);
   quant::StoredWeight saved_weight(const model::ParameterSpec& spec, const quant::WeightFormat& format) const;
   at::Tensor dummy(const model::ParameterSpec& spec) const;
@@ -50,6 +49,10 @@ class BlockLoader {
 /// adapter.
 bool trained_whole(const config::Config& config, const std::optional<AdapterPlan>& plan, bool trains,
                    const model::ParameterSpec& spec);
+
+/// How the weight of this spec is kept when it is read from a checkpoint that isn't quantized itself.
+quant::WeightFormat weight_format(const config::Config& config, const std::optional<AdapterPlan>& plan,
+                                  const model::ParameterSpec& spec);
 
 /// A stable 64-bit key of a name, for its random numbers.
 std::uint64_t name_key(const std::string& name);

@@ -7,6 +7,24 @@
 #include "engine/torch/model_builder.hpp"
 
 namespace lorica::engine {
+namespace {
+
+/// None: automatic.
+std::optional<at::ScalarType> dtype_of(config::DataType type) {
+  switch (type) {
+    case config::DataType::float32:
+      return at::kFloat;
+    case config::DataType::bfloat16:
+      return at::kBFloat16;
+    case config::DataType::float16:
+      return at::kHalf;
+    case config::DataType::automatic:
+      break;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
 
 at::Device choose_device(const config::Config& config) {
   const bool cuda = at::hasCUDA() && at::detail::getCUDAHooks().deviceCount() > 0;
@@ -46,17 +64,12 @@ at::ScalarType storage_dtype(const config::Config& config) {
   }
 }
 
+at::ScalarType adapter_dtype(const config::Config& config) {
+  return dtype_of(config.lora_weight_dtype).value_or(at::kFloat);
+}
+
 std::optional<at::ScalarType> reduce_dtype(const config::Config& config) {
-  switch (config.reduce_dtype) {
-    case config::DataType::float32:
-      return at::kFloat;
-    case config::DataType::bfloat16:
-      return at::kBFloat16;
-    case config::DataType::float16:
-      return at::kHalf;
-    case config::DataType::automatic:
-      break;
-  }
+  if (const auto asked = dtype_of(config.reduce_dtype)) return asked;
   switch (config.precision) {
     case config::Precision::bf16_autocast:
       return at::kFloat;
@@ -70,16 +83,7 @@ std::optional<at::ScalarType> reduce_dtype(const config::Config& config) {
 }
 
 at::ScalarType compute_dtype(const config::Config& config, at::Device device) {
-  switch (config.compute_dtype) {
-    case config::DataType::float32:
-      return at::kFloat;
-    case config::DataType::bfloat16:
-      return at::kBFloat16;
-    case config::DataType::float16:
-      return at::kHalf;
-    case config::DataType::automatic:
-      break;
-  }
+  if (const auto asked = dtype_of(config.compute_dtype)) return *asked;
   if (config.precision == config::Precision::fp32) return at::kFloat;
   // A CPU without bfloat16 instructions multiplies bfloat16 several times slower than float32, and no more precisely.
   if (device.is_cpu() && !cpu_features().avx512_bf16 && !cpu_features().amx_bf16) return at::kFloat;

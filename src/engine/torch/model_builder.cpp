@@ -12,7 +12,6 @@
 #include "engine/torch/block_loader.hpp"
 #include "engine/torch/shard_loading.hpp"
 #include "io/hub.hpp"
-#include "parallel/partition.hpp"
 
 namespace lorica::engine {
 namespace {
@@ -104,13 +103,9 @@ std::vector<LoraTarget> Builder::pairs_of(const model::BlockSpec& block) const {
 }
 
 std::vector<parallel::BlockFacts> Builder::count_trained() {
-  using Kind = parallel::BlockFacts::Kind;
   std::vector<parallel::BlockFacts> facts;
   for (const auto& block : specs_) {
-    parallel::BlockFacts fact;
-    fact.kind = block.kind == model::BlockSpec::Kind::embedding ? Kind::embedding
-                : block.kind == model::BlockSpec::Kind::head    ? Kind::head
-                                                                : Kind::decoder_layer;
+    auto fact = block_facts(block.kind, 0);
     bool any = false;
     for (const auto& spec : block.parameters) {
       const bool trained = trained_whole(config_, plan_, trains_, spec);
@@ -216,6 +211,18 @@ std::string Builder::describe_storage() const {
 }
 
 }  // namespace
+
+bool is_repeated(const Model& model, const std::string& parameter) {
+  return model.mesh.stages > 1 && model.mesh.stage == model.mesh.stages - 1 && parameter == model.tied_name;
+}
+
+parallel::BlockFacts block_facts(model::BlockSpec::Kind kind, std::int64_t trained) {
+  using Kind = parallel::BlockFacts::Kind;
+  return {kind == model::BlockSpec::Kind::embedding ? Kind::embedding
+          : kind == model::BlockSpec::Kind::head    ? Kind::head
+                                                    : Kind::decoder_layer,
+          trained};
+}
 
 bool owns(const Model& model, std::size_t block) {
   return std::any_of(model.owned.begin(), model.owned.end(),

@@ -9,6 +9,7 @@
 #include "io/peft_adapter.hpp"
 #include "model/block.hpp"
 #include "parallel/mesh.hpp"
+#include "parallel/partition.hpp"
 #include "parallel/process_group.hpp"
 
 namespace lorica::engine {
@@ -49,6 +50,12 @@ struct Model {
   std::unique_ptr<ParameterStore> store;  ///< last: it uses the groups
 };
 
+/// A parameter that another process counts, saves and reports: the last stage's copy of a tied embedding.
+bool is_repeated(const Model& model, const std::string& parameter);
+
+/// A block as the partition into stages sees it; `trained`: elements that the optimizer updates.
+parallel::BlockFacts block_facts(model::BlockSpec::Kind kind, std::int64_t trained);
+
 /// Does this process run the block?
 bool owns(const Model& model, std::size_t block);
 
@@ -60,6 +67,8 @@ Model build_model(const config::Config& config, bool trains, parallel::World* wo
 at::Device choose_device(const config::Config& config);
 /// The dtype that parameters are rounded to.
 at::ScalarType storage_dtype(const config::Config& config);
+/// What adapters and modules_to_save are kept in.
+at::ScalarType adapter_dtype(const config::Config& config);
 /// What gradients travel in between processes; none: the dtype of their parameter.
 std::optional<at::ScalarType> reduce_dtype(const config::Config& config);
 /// The dtype that products are computed in.

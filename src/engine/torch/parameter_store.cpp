@@ -2,8 +2,6 @@
 
 #include <ATen/ATen.h>
 
-#include <algorithm>
-
 #include "base/error.hpp"
 
 namespace lorica::engine {
@@ -48,12 +46,6 @@ void ResidentStore::add_gradient(std::size_t block, const std::string& local_nam
   } else {
     sum = owned(std::move(gradient));
   }
-}
-
-bool ResidentStore::trains(std::size_t block) const {
-  const auto& used = layouts_.at(block).parameters;
-  return std::any_of(used.begin(), used.end(),
-                     [&](const auto& entry) { return parameters_[index_of(entry.second)].trained; });
 }
 
 std::vector<optim::TrainableParameter> ResidentStore::trainable() {

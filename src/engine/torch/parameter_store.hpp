@@ -38,7 +38,6 @@ struct StoreBytes {
   std::uint64_t trained = 0;        ///< trained ones, this process's part
   std::uint64_t gradients = 0;      ///< now
   std::uint64_t gathered_peak = 0;  ///< the most that was ever held of others' parts, on their way included
-  double gather_wait = 0;           ///< seconds that blocks had to wait for their parameters, so far
 };
 
 /// The gradient itself if nobody else reads its memory, else a copy: one that may be added to.
@@ -66,8 +65,6 @@ class ParameterStore {
   virtual bool collective() const = 0;
   /// Adds to the gradient of the trained parameter that `block` calls `local_name`.
   virtual void add_gradient(std::size_t block, const std::string& local_name, at::Tensor gradient) = 0;
-  /// True if any parameter of the block is trained.
-  virtual bool trains(std::size_t block) const = 0;
   /// This process's part of every trained parameter, with its gradient of now (undefined if none came), in a fixed
   /// order.
   virtual std::vector<optim::TrainableParameter> trainable() = 0;
@@ -81,6 +78,8 @@ class ParameterStore {
   /// A trained parameter, whole. Collective over those that share it.
   virtual at::Tensor whole(const std::string& name) = 0;
   virtual StoreBytes bytes() const = 0;
+  /// Seconds that blocks had to wait for their parameters, so far.
+  virtual double gather_wait() const { return 0; }
 };
 
 /// All parameters in the memory of one device, all the time.
@@ -95,7 +94,6 @@ class ResidentStore : public ParameterStore {
   void finish_step() override {}
   bool collective() const override { return false; }
   void add_gradient(std::size_t block, const std::string& local_name, at::Tensor gradient) override;
-  bool trains(std::size_t block) const override;
   std::vector<optim::TrainableParameter> trainable() override;
   void set_gradient(const std::string& name, at::Tensor gradient) override;
   void clear_gradients() override;

@@ -47,10 +47,8 @@ struct Entry {
 /// Everything that will be saved, on all stages, in the model's order; the same list on every process.
 std::vector<Entry> list_entries(const Model& model) {
   std::vector<Parameter> mine;
-  const bool repeats = model.mesh.stages > 1 && model.mesh.stage == model.mesh.stages - 1;
   for (const auto& parameter : model.store->parameters()) {
-    const bool again = repeats && parameter.name == model.tied_name;  // the first stage saves it
-    if ((!model.adapter || of_adapter(parameter)) && !again) mine.push_back(parameter);
+    if ((!model.adapter || of_adapter(parameter)) && !is_repeated(model, parameter.name)) mine.push_back(parameter);
   }
   std::vector<std::string> texts{describe(mine).dump()};
   if (model.pipeline) texts = parallel::all_gather_text(*model.pipeline, texts.front());

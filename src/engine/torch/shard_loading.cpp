@@ -31,13 +31,7 @@ std::vector<at::Tensor> deal(ProcessGroup& stage, const parallel::Mesh& mesh, in
   }
   auto out = at::empty({std::accumulate(out_sizes.begin(), out_sizes.end(), std::int64_t{0})}, at::kByte);
   stage.all_to_all(out, in, out_sizes, in_sizes).wait();
-  std::vector<at::Tensor> received;
-  std::int64_t begin = 0;
-  for (const auto size : out_sizes) {
-    received.push_back(out.narrow(0, begin, size));
-    begin += size;
-  }
-  return received;
+  return out.split_with_sizes(out_sizes);
 }
 
 }  // namespace

@@ -183,12 +183,6 @@ void ShardedStore::add_gradient(std::size_t block, const std::string& local_name
   reducer_.add(groups_[where.group]->reducer_group, where.trained, std::move(gradient));
 }
 
-bool ShardedStore::trains(std::size_t block) const {
-  const auto& used = layouts_.at(block).parameters;
-  return std::any_of(used.begin(), used.end(),
-                     [&](const auto& entry) { return parameters_[place(entry.second).position].trained; });
-}
-
 std::vector<optim::TrainableParameter> ShardedStore::trainable() {
   std::vector<optim::TrainableParameter> result;
   for (const auto& parameter : parameters_) {
@@ -242,7 +236,6 @@ StoreBytes ShardedStore::bytes() const {
   for (const auto& group : groups_) bytes.weights += static_cast<std::uint64_t>(group->chunk.numel());
   bytes.weights -= bytes.trained;
   bytes.gradients = reducer_.bytes();
-  bytes.gather_wait = gather_wait_;
   bytes.gathered_peak = static_cast<std::uint64_t>(pool_.peak_bytes());
   return bytes;
 }

@@ -42,7 +42,6 @@ class ShardedStore : public ParameterStore {
   void finish_step() override;
   bool collective() const override { return true; }
   void add_gradient(std::size_t block, const std::string& local_name, at::Tensor gradient) override;
-  bool trains(std::size_t block) const override;
   std::vector<optim::TrainableParameter> trainable() override;
   void set_gradient(const std::string& name, at::Tensor gradient) override;
   void clear_gradients() override { reducer_.clear(); }
@@ -50,6 +49,7 @@ class ShardedStore : public ParameterStore {
   Rows rows(const std::string& name) const override;
   at::Tensor whole(const std::string& name) override;
   StoreBytes bytes() const override;
+  double gather_wait() const override { return gather_wait_; }
 
  private:
   struct Group;

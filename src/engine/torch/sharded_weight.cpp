@@ -9,9 +9,6 @@
 namespace lorica::engine {
 namespace {
 
-constexpr std::int64_t kNestedBlock = 256;  // values of absmax that share a nested absmax
-constexpr std::int64_t kNestedCodes = 256;
-
 parallel::SplitTensor rows_of(const std::vector<std::int64_t>& shape, at::ScalarType dtype) {
   std::int64_t elements = 1;
   for (const auto size : shape) elements *= size;
@@ -36,9 +33,10 @@ std::vector<WeightPart> parts_of(const quant::StoredWeight& weight) {
   const auto absmax = format.double_quant ? at::kByte : at::kFloat;
   parts.push_back({&StoredWeight::absmax, absmax, {blocks}, rows_of({blocks}, absmax)});
   if (format.double_quant) {
-    const auto nested = (blocks + kNestedBlock - 1) / kNestedBlock;
+    const auto nested = (blocks + quant::kNestedBlockSize - 1) / quant::kNestedBlockSize;
     parts.push_back({&StoredWeight::nested_absmax, at::kFloat, {nested}, rows_of({nested}, at::kFloat)});
-    parts.push_back({&StoredWeight::nested_code, at::kFloat, {kNestedCodes}, rows_of({kNestedCodes}, at::kFloat)});
+    parts.push_back(
+        {&StoredWeight::nested_code, at::kFloat, {quant::kNestedCodes}, rows_of({quant::kNestedCodes}, at::kFloat)});
   }
   return parts;
 }

@@ -40,9 +40,8 @@ void save_pieces(Model& model, const optim::Optimizer& optimizer, const fs::path
     begins[key] = begin;
   };
   std::map<std::string, std::int64_t> begin_of;
-  const bool repeats = mesh.stages > 1 && mesh.stage == mesh.stages - 1;
   for (const auto& parameter : model.store->trainable()) {
-    if (repeats && parameter.name == model.tied_name) continue;
+    if (is_repeated(model, parameter.name)) continue;
     begin_of[parameter.name] = model.store->rows(parameter.name).begin;
     add(parameter.name, parameter.value, begin_of[parameter.name]);
   }

@@ -53,22 +53,6 @@ ExecutorOptions executor_options(const config::Config& config, const Model& mode
   return options;
 }
 
-/// The first text that isn't empty, by rank. Collective.
-std::string first_of_all(parallel::World& world, const std::string& text) {
-  constexpr std::size_t kLength = 256;  // as numbers: names are short, and this happens once
-  std::vector<double> letters(kLength, 0);
-  for (std::size_t i = 0; i < std::min(kLength, text.size()); ++i) letters[i] = static_cast<unsigned char>(text[i]);
-  for (const auto& values : world.all_gather(letters)) {
-    if (values.front() == 0) continue;
-    std::string found;
-    for (const auto value : values) {
-      if (value != 0) found += static_cast<char>(value);
-    }
-    return found;
-  }
-  return "";
-}
-
 class TorchEngine : public Engine {
  public:
   TorchEngine(const config::Config& config, Purpose purpose, parallel::World* world)
@@ -139,6 +123,12 @@ class TorchEngine : public Engine {
  private:
   void sum_tied_gradients();
   double norm_over_all(std::span<const optim::TrainableParameter> parameters) const;
+  /// This process's rows of the trained tensors as they were saved.
+  std::map<std::string, at::Tensor> values_in(const SavedState& saved) const;
+  static void set_values(const std::vector<optim::TrainableParameter>& trainable,
+                         const std::map<std::string, at::Tensor>& values) {
+    for (const auto& parameter : trainable) at::Tensor(parameter.value).copy_(values.at(parameter.name));
+  }
   /// Undefined on pipeline stages but the last.
   at::Tensor logits_of(const data::MicroBatch& batch) {
     auto result = executor_.logits(batch);
@@ -235,14 +225,12 @@ void TorchEngine::sum_tied_gradients() {
 double TorchEngine::norm_over_all(std::span<const optim::TrainableParameter> parameters) const {
   if (world_ == nullptr) return std::sqrt(optim::squared_gradient_norm(parameters));
   std::vector<optim::TrainableParameter> counted;
-  const auto& mesh = model_.mesh;
-  const bool repeats = mesh.stages > 1 && mesh.stage == mesh.stages - 1;
   for (const auto& parameter : parameters) {
-    if (!repeats || parameter.name != model_.tied_name) counted.push_back(parameter);
+    if (!is_repeated(model_, parameter.name)) counted.push_back(parameter);
   }
   double total = 0;
   for (const auto& values : world_->all_gather({optim::squared_gradient_norm(counted)})) total += values.front();
-  return std::sqrt(total / mesh.replicas);
+  return std::sqrt(total / model_.mesh.replicas);
 }
 
 UpdateResult TorchEngine::optimizer_step(double lr, std::optional<double> max_norm) {
@@ -251,9 +239,10 @@ UpdateResult TorchEngine::optimizer_step(double lr, std::optional<double> max_no
   UpdateResult result;
   result.gradient_norm = norm_over_all(parameters);
   if (!std::isfinite(result.gradient_norm)) {
-    auto culprit = optim::first_non_finite(parameters);
-    if (world_ != nullptr) culprit = first_of_all(*world_, culprit);
-    optim::raise_non_finite(culprit, result.gradient_norm);
+    std::vector<std::string> culprits{optim::first_non_finite(parameters)};
+    if (world_ != nullptr) culprits = world_->all_gather_text(culprits.front());
+    const auto named = std::find_if(culprits.begin(), culprits.end(), [](const auto& name) { return !name.empty(); });
+    optim::raise_non_finite(named == culprits.end() ? "" : *named, result.gradient_norm);
   }
   if (max_norm.value_or(0) > 0) optim::scale_gradients(parameters, result.gradient_norm, *max_norm);
   optimizer_.step(parameters, lr);
@@ -272,7 +261,7 @@ DistributionReport TorchEngine::distribution() const {
     if (group != nullptr) report.reduced += group->traffic().reduced;
   }
   if (model_.pipeline) report.messages = model_.pipeline->traffic().messages;
-  report.gather_wait = model_.store->bytes().gather_wait;
+  report.gather_wait = model_.store->gather_wait();
   const auto facts = executor_.pipeline_facts();
   report.idle_share = facts.idle_share;
   report.bubble = facts.bubble;
@@ -301,33 +290,33 @@ void TorchEngine::save_state(const std::filesystem::path& folder) {
   }
 }
 
-void TorchEngine::load_state(const std::filesystem::path& folder) {
-  at::NoGradGuard no_graph;
-  const SavedState saved(model_, folder);
+std::map<std::string, at::Tensor> TorchEngine::values_in(const SavedState& saved) const {
   std::map<std::string, at::Tensor> values;
   for (const auto& parameter : model_.store->parameters()) {
     if (parameter.trained) values[parameter.name] = saved.value(parameter, model_.store->rows(parameter.name));
   }
+  return values;
+}
+
+void TorchEngine::load_state(const std::filesystem::path& folder) {
+  at::NoGradGuard no_graph;
+  const SavedState saved(model_, folder);
+  const auto values = values_in(saved);
   const auto trainable = model_.store->trainable();
   optimizer_.load_state(saved.optimizer(model_, optim::slot_names(optimizer_.options())), trainable);
-  for (const auto& parameter : trainable) at::Tensor(parameter.value).copy_(values.at(parameter.name));
+  set_values(trainable, values);
 }
 
 double TorchEngine::verify_saved(const std::filesystem::path& folder, const data::MicroBatch& probe) {
   at::NoGradGuard no_graph;
   const auto live = logits_of(probe);
-  const SavedState saved(model_, folder);
-  std::map<std::string, at::Tensor> before;
+  const auto values = values_in(SavedState(model_, folder));
   const auto trainable = model_.store->trainable();
+  std::map<std::string, at::Tensor> before;
   for (const auto& parameter : trainable) before[parameter.name] = parameter.value.clone();
-  for (const auto& parameter : model_.store->parameters()) {
-    if (!parameter.trained) continue;
-    const auto same = [&](const auto& candidate) { return candidate.name == parameter.name; };
-    at::Tensor(std::find_if(trainable.begin(), trainable.end(), same)->value)
-        .copy_(saved.value(parameter, model_.store->rows(parameter.name)));
-  }
+  set_values(trainable, values);
   const auto reread = logits_of(probe);
-  for (const auto& parameter : trainable) at::Tensor(parameter.value).copy_(before.at(parameter.name));
+  set_values(trainable, before);
   double difference = live.defined() ? (live - reread).abs().max().item<double>() : 0;
   if (world_ == nullptr) return difference;
   for (const auto& values : world_->all_gather({difference})) difference = std::max(difference, values.front());

@@ -11,14 +11,10 @@
 #include "base/error.hpp"
 #include "base/machine.hpp"
 #include "base/random.hpp"
-#include "kernels/mode.hpp"
+#include "kernels/modes.hpp"
 
 namespace lorica::kernels {
 namespace {
-
-struct ModeGuard {
-  ~ModeGuard() { set_kernel_mode(KernelMode::automatic); }
-};
 
 std::vector<KernelMode> fast_modes() {
   std::vector<KernelMode> modes;

@@ -10,25 +10,13 @@
 #include <vector>
 
 #include "base/error.hpp"
-#include "base/machine.hpp"
 #include "base/random.hpp"
-#include "kernels/mode.hpp"
+#include "kernels/modes.hpp"
 
 namespace lorica::kernels {
 namespace {
 
 using Values = std::vector<double>;
-
-struct ModeGuard {
-  ~ModeGuard() { set_kernel_mode(KernelMode::automatic); }
-};
-
-std::vector<KernelMode> all_modes() {
-  std::vector<KernelMode> modes{KernelMode::reference};
-  if (cpu_features().avx2) modes.push_back(KernelMode::avx2);
-  if (cpu_features().avx512) modes.push_back(KernelMode::avx512);
-  return modes;
-}
 
 /// An array of `type`; read and written through double.
 class Array {

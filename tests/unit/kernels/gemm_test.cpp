@@ -10,23 +10,11 @@
 #include <vector>
 
 #include "base/error.hpp"
-#include "base/machine.hpp"
 #include "base/random.hpp"
-#include "kernels/mode.hpp"
+#include "kernels/modes.hpp"
 
 namespace lorica::kernels {
 namespace {
-
-struct ModeGuard {
-  ~ModeGuard() { set_kernel_mode(KernelMode::automatic); }
-};
-
-std::vector<KernelMode> all_modes() {
-  std::vector<KernelMode> modes{KernelMode::reference};
-  if (cpu_features().avx2) modes.push_back(KernelMode::avx2);
-  if (cpu_features().avx512) modes.push_back(KernelMode::avx512);
-  return modes;
-}
 
 enum class Storage { f32, bf16, f16, nf4, fp4 };
 

@@ -39,6 +39,17 @@ std::vector<std::uint8_t> whole_of(const ShardLayout& layout, const std::vector<
   return whole;
 }
 
+/// All chunks, one after the other, cut tensor by tensor.
+std::vector<std::uint8_t> chunks_of(const ShardLayout& layout, const std::vector<std::uint8_t>& whole) {
+  std::vector<std::uint8_t> chunks(static_cast<std::size_t>(layout.buffer_bytes()), 0);
+  for (int r = 0; r < layout.shards(); ++r) {
+    for (std::size_t i = 0; i < layout.tensors(); ++i) {
+      layout.cut_tensor(chunks.data() + r * layout.chunk_bytes(), whole.data() + layout.whole_offset(i), i, r);
+    }
+  }
+  return chunks;
+}
+
 TEST(ShardLayout, WhatIsCutIsPutTogetherAgain) {
   // Uneven rows, a tensor smaller than the number of shards, a last unit that is short (a partial quantization block),
   // and one without any rows.
@@ -46,19 +57,20 @@ TEST(ShardLayout, WhatIsCutIsPutTogetherAgain) {
   for (const int shards : {1, 2, 3, 4, 8}) {
     const ShardLayout layout(tensors, shards);
     const auto whole = whole_of(layout, tensors);
-    std::vector<std::uint8_t> chunks(static_cast<std::size_t>(layout.chunk_bytes() * shards), 0xFF);
-    layout.cut(chunks.data(), whole.data());
+    const auto chunks = chunks_of(layout, whole);
     std::vector<std::uint8_t> again(whole.size(), 0);
     layout.assemble(again.data(), chunks.data());
     EXPECT_EQ(again, whole) << shards;
     EXPECT_EQ(layout.chunk_bytes() % 64, 0);
+    // A shard's slice lies at the same place in every chunk.
     for (int r = 0; r < shards; ++r) {
-      std::vector<std::uint8_t> chunk(static_cast<std::size_t>(layout.chunk_bytes()), 0);
       for (std::size_t i = 0; i < tensors.size(); ++i) {
-        layout.cut_tensor(chunk.data(), whole.data() + layout.whole_offset(i), i, r);
+        const auto part = layout.slice(i, r);
+        const auto in_whole = whole.begin() + layout.whole_offset(i) + part.begin;
+        EXPECT_TRUE(std::equal(in_whole, in_whole + part.count,
+                               chunks.begin() + r * layout.chunk_bytes() + layout.chunk_offset(i)))
+            << "tensor " << i << ", shard " << r << " of " << shards;
       }
-      const auto begin = chunks.begin() + r * layout.chunk_bytes();
-      EXPECT_TRUE(std::equal(chunk.begin(), chunk.end(), begin)) << r << " of " << shards;
     }
   }
 }
@@ -68,8 +80,7 @@ TEST(ShardLayout, ASingleTensorsChunksAreTheWhole) {
     const ShardLayout layout({rows(count, 20)}, 4);
     ASSERT_TRUE(layout.contiguous());
     const auto whole = whole_of(layout, {rows(count, 20)});
-    std::vector<std::uint8_t> chunks(static_cast<std::size_t>(layout.buffer_bytes()), 0);
-    layout.cut(chunks.data(), whole.data());
+    const auto chunks = chunks_of(layout, whole);
     EXPECT_TRUE(std::equal(whole.begin(), whole.begin() + count * 20, chunks.begin()));
   }
   EXPECT_FALSE(ShardLayout({rows(4, 4), rows(4, 4)}, 2).contiguous());
