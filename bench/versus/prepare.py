@@ -1,17 +1,19 @@
-"""Writes what both sides of the comparison read: a model of a given shape with seeded random weights, a LoRA adapter to
-start from, and a data file.
+"""Writes what both sides of a comparison read: a model of the shape of Qwen2.5-0.5B with seeded random weights, a LoRA adapter to start from, and data.
 
 usage: prepare.py FOLDER [--layers N] [--tokens N] [--rows N] [--rank N]
 
 The shape is Qwen2.5-0.5B's (its published config.json): 24 layers 896 wide, 14 query and 2 key-value heads, 4864 in the
-middle, 151936 entries in a tied embedding. Weights are stored in bfloat16, as that model's are; both sides compute in float32.
+middle, 151936 entries in a tied embedding. Weights are stored in bfloat16, as that model's are.
 Both halves of the adapter are random: with B = 0, as it usually starts, the first step would say nothing about A's gradient.
-Nothing is written twice: a folder that is complete and was made with the same arguments is left alone.
+`rows.jsonl`: every example is longer than --tokens, and so is cut to exactly that many. `instructions.jsonl`: examples whose lengths are distributed as
+Alpaca's (see instruction_lengths). Nothing is written twice: a folder that is complete and was made with the same arguments is left alone.
 """
 from __future__ import annotations
 
 import argparse
 import json
+import math
+import random
 import shutil
 import sys
 from pathlib import Path
@@ -19,8 +21,9 @@ from pathlib import Path
 import peft
 import torch
 from safetensors.torch import save_file
+from tokenizers import Tokenizer
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "parity"))
 from models import make_tokenizer, sample_text  # noqa: E402
 
@@ -84,6 +87,25 @@ def write_rows(path: Path, rows: int, tokens: int) -> None:
             file.write(json.dumps({"text": " ".join(lines[row * each : (row + 1) * each])}) + "\n")
 
 
+def instruction_lengths(count: int, seed: int = 4) -> list[int]:
+    """Tokens of each example: log-normal with median 100 and sigma 0.6, at most 1,000: Alpaca's shape, many short answers and a long tail."""
+    draw = random.Random(seed)
+    return [min(1000, max(16, round(math.exp(draw.gauss(math.log(100), 0.6))))) for _ in range(count)]
+
+
+def write_instructions(path: Path, tokenizer_folder: Path, count: int) -> None:
+    """Texts of exactly those lengths, so that both sides cut nothing."""
+    tokenizer = Tokenizer.from_file(str(tokenizer_folder / "tokenizer.json"))
+    words = " ".join(sample_text(400, seed=5)).split()
+    draw = random.Random(6)
+    with open(path, "w", encoding="utf-8") as file:
+        for length in instruction_lengths(count):
+            first = draw.randrange(len(words))
+            text = " ".join(words[(first + i) % len(words)] for i in range(length))
+            encoding = tokenizer.encode(text, add_special_tokens=False)
+            file.write(json.dumps({"text": text[: encoding.offsets[length - 1][1]]}) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
@@ -91,6 +113,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=512)
     parser.add_argument("--rows", type=int, default=64)
     parser.add_argument("--rank", type=int, default=16)
+    parser.add_argument("--instructions", type=int, default=500)
     options = parser.parse_args()
     made_with = json.dumps({key: value for key, value in vars(options).items() if key != "folder"})
     stamp = options.folder / "made_with.json"
@@ -103,6 +126,7 @@ def main() -> None:
     save_file(weights(config), options.folder / "model" / "model.safetensors", metadata={"format": "pt"})
     write_adapter(options.folder / "adapter", config, options.rank)
     write_rows(options.folder / "rows.jsonl", options.rows, options.tokens)
+    write_instructions(options.folder / "instructions.jsonl", options.folder / "model", options.instructions)
     stamp.write_text(made_with)
 
 

@@ -1,0 +1,83 @@
+"""One run of a contestant: the command that starts it, and what it reports."""
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import statistics
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from processes import run_watched
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+LR = 1e-4
+
+
+@dataclass
+class Settings:
+    build: Path
+    work: Path
+    cores: list[int]
+    steps: int
+    examples: int
+
+    @property
+    def threads(self) -> int:
+        return len(self.cores)
+
+
+@dataclass
+class Measurement:
+    seconds: list[float]  # of each step; of the whole, if there is one number
+    losses: list[float]
+    peak: int  # bytes, resident
+    command: str
+    units: float = 0  # tokens, examples, bytes: of one step, or of the whole
+    facts: dict = field(default_factory=dict)
+
+    def time(self) -> float:
+        """Of a step: the first one warms up."""
+        return statistics.median(self.seconds[1:] or self.seconds)
+
+
+def python() -> str:
+    own = ROOT / ".venv" / "bin" / "python"
+    return str(own) if own.exists() else sys.executable
+
+
+def environment(settings: Settings, more: dict[str, str] | None = None) -> dict[str, str]:
+    threads = str(settings.threads)
+    return os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "true", "RAYON_NUM_THREADS": threads, "HF_HUB_OFFLINE": "1"} | (more or {})
+
+
+def watched(command: list, settings: Settings, more: dict[str, str] | None = None):
+    """On the cores of the comparison and no others."""
+    return run_watched(["taskset", "-c", ",".join(map(str, settings.cores)), *command], environment(settings, more))
+
+
+def train_with_lorica(settings: Settings, *arguments, steps: int | None = None, model: Path | None = None, data: str = "rows.jsonl", tokens: int = 512) -> Measurement:
+    output = settings.work / "out"
+    shutil.rmtree(output, ignore_errors=True)
+    command = [settings.build / "lorica", "train", "--model_name", model or settings.work / "model", "--dataset", settings.work / data, "--output_dir", output,
+               "--backend", "cpu", "--threads", settings.threads, "--context_length", tokens, "--train_on", "all", "--shuffle", "false", "--lora_dropout", "0", "--lr", LR,
+               "--save_model", "false", "--log_to", "none", "--preview", "false", *(["--max_steps", steps] if steps else []), *arguments]
+    result = watched(command, settings)
+    rows = [row for row in map(json.loads, (output / "metrics.jsonl").read_text().splitlines()) if row["kind"] == "train"]
+    return Measurement([row["timing"]["step_seconds"] for row in rows], [row["loss"] for row in rows], max(result.peaks(1)), result.command, tokens)
+
+
+def run_python_peer(settings: Settings, script: str, *arguments, units: float = 512) -> Measurement:
+    """peers/<script>, which prints its report as one line of JSON."""
+    result = watched([python(), HERE / "peers" / script, settings.work, *arguments], settings)
+    report = json.loads(next(line for line in result.output.splitlines() if line.startswith('{"losses"')))
+    return Measurement(report.pop("seconds"), report.pop("losses"), max(result.peaks(1)), result.command, units, report)
+
+
+def worst_difference(ours: list[float], theirs: list[float]) -> float:
+    """Relative, of the losses of each step."""
+    if len(ours) != len(theirs):
+        raise SystemExit(f"{len(ours)} losses against {len(theirs)}")
+    return max((abs(a - b) / abs(b) for a, b in zip(ours, theirs)), default=0.0)
