@@ -20,8 +20,8 @@ class LoraAdapter : public model::LinearAdapter {
   /// `module_key` tells this layer's dropout from every other's (a hash of its full name).
   LoraAdapter(double scaling, double dropout, std::uint64_t module_key)
       : scaling_(scaling), dropout_(dropout), module_key_(module_key) {}
-  at::Tensor forward(const model::Value& x, const std::string& module, const model::BlockWeights& weights,
-                     const model::Sequences& sequences) const override;
+  model::LowRank low_rank(const std::string& module, const model::BlockWeights& weights,
+                          const model::Sequences& sequences) const override;
   double scaling() const { return scaling_; }
 
  private:

@@ -35,7 +35,7 @@ enum class DataType { automatic, float32, bfloat16, float16 };
 enum class QuantType { nf4, fp4 };
 enum class Scheduler { constant, linear, cosine, cosine_with_restarts, polynomial, exponential };
 enum class OptimizerKind { adamw, adam, sgd, adadelta };
-/// `automatic` follows use_gradient_checkpointing: see recompute_policy().
+/// `automatic` follows use_gradient_checkpointing: see recompute_policy(), and engine/plan/recompute_choice.hpp.
 enum class Recompute { automatic, keep, recompute, selective };
 enum class DatasetFormat {
   automatic,

@@ -172,7 +172,8 @@ std::vector<Option> memory_options() {
        .field = of(&Config::recompute),
        .choices = words({"auto", "keep", "recompute", "selective"}),
        .help = "The same, finer: keep all activations, recompute them, or keep matrix products and recompute the rest "
-               "(selective); auto follows use_gradient_checkpointing"},
+               "(selective). auto: keep without use_gradient_checkpointing; with it selective on a CPU that has the "
+               "memory to spare, else recompute"},
       {.name = "reentrant_checkpointing",
        .group = kMemory,
        .field = none(Type::boolean),

@@ -2,6 +2,7 @@
 #include "kernels/elementwise.hpp"
 
 #include <algorithm>
+#include <numeric>
 #include <vector>
 
 #include "base/error.hpp"
@@ -114,6 +115,20 @@ void rotary(const void* x, const float* cosine, const float* sine, FloatType typ
     kernel.rotary(element_at(x, type, at), cosine + token * half, sine + token * half, type, part, inverse,
                   element_at(y, type, at));
   });
+}
+
+double cross_entropy(float* logits, const std::int64_t* labels, std::int64_t rows, std::int64_t classes,
+                     bool gradient) {
+  check(FloatType::f32, rows, classes);
+  for (std::int64_t row = 0; row < rows; ++row) {
+    ensure(labels[row] >= 0 && labels[row] < classes, "label {} of {} classes", labels[row], classes);
+  }
+  const auto& kernel = implementation();
+  std::vector<double> losses(static_cast<std::size_t>(rows));
+  for_rows(rows, classes, [&](std::int64_t row, std::int64_t count) {
+    kernel.cross_entropy(logits + row * classes, labels + row, count, classes, gradient, losses.data() + row);
+  });
+  return std::accumulate(losses.begin(), losses.end(), 0.0);
 }
 
 }  // namespace lorica::kernels

@@ -1,4 +1,5 @@
-// The cheap operations between matrix products: RMS normalization, SwiGLU and rotary embedding, forward and backward.
+// The cheap operations between matrix products: RMS normalization, SwiGLU, rotary embedding and cross entropy, forward
+// and backward.
 //
 // Elements are float32 or bfloat16 (Error for float16); all arithmetic is float32, rounded once when it is stored.
 // Rows are dealt out to all threads; results do not depend on their number. `x`, `y` and the gradients of one call
@@ -47,5 +48,11 @@ struct RotaryShape {
 /// cosine, sine float32 [tokens, h]. `inverse` turns the other way, which is also the gradient.
 void rotary(const void* x, const float* cosine, const float* sine, FloatType type, const RotaryShape& shape,
             bool inverse, void* y);
+
+/// Cross entropy of rows of logits with the class that each should have: Σ over rows of log Σ exp(x) − x[label]. With
+/// `gradient` the logits become its gradient, softmax(x) − one-hot(label); without, they may be overwritten.
+/// logits float32 [rows, classes] contiguous; labels in [0, classes). A row's sum of exponentials is float32 within
+/// pieces of 4,096 classes and float64 over them; the sum over rows is float64, in their order.
+double cross_entropy(float* logits, const std::int64_t* labels, std::int64_t rows, std::int64_t classes, bool gradient);
 
 }  // namespace lorica::kernels

@@ -17,6 +17,9 @@ struct Elementwise {
                           std::int64_t rows, std::int64_t features, void* dgate, void* dup);
   void (*rotary)(const void* x, const float* cosine, const float* sine, FloatType type, const RotaryShape& shape,
                  bool inverse, void* y);
+  /// losses [rows]
+  void (*cross_entropy)(float* logits, const std::int64_t* labels, std::int64_t rows, std::int64_t classes,
+                        bool gradient, double* losses);
 };
 
 extern const Elementwise kElementwiseReference, kElementwiseAvx2, kElementwiseAvx512;

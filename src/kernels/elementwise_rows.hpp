@@ -2,6 +2,8 @@
 // instruction set's file includes it and instantiates it with its own lanes. Formulas: kernels/elementwise.hpp.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "kernels/elementwise_impl.hpp"
@@ -136,6 +138,54 @@ void rotary_rows(const T* x, const float* cosine, const float* sine, const Rotar
   }
 }
 
+template <class L>
+float maximum_of(const float* x, std::int64_t count) {
+  auto top = L::set(x[0]), other = top;
+  std::int64_t i = 0;
+  for (; i + 2 * L::kWidth <= count; i += 2 * L::kWidth) {
+    top = L::maximum(top, L::load(x + i));
+    other = L::maximum(other, L::load(x + i + L::kWidth));
+  }
+  float lanes[L::kWidth];
+  L::store(lanes, L::maximum(top, other));
+  float result = lanes[0];
+  for (const float lane : lanes) result = std::max(result, lane);
+  for (; i < count; ++i) result = std::max(result, x[i]);
+  return result;
+}
+
+constexpr std::int64_t kSumPiece = 4096;
+
+/// x = exp(x − top); returns the sum.
+template <class L>
+double exponentials(float* x, std::int64_t count, float top) {
+  double total = 0;
+  for (std::int64_t begin = 0; begin < count; begin += kSumPiece, x += kSumPiece) {
+    total += sum_lanes<L>(std::min(kSumPiece, count - begin), [&]<class V>(std::int64_t i) {
+      const auto e = V::exponential(V::subtract(V::load(x + i), V::set(top)));
+      V::store(x + i, e);
+      return e;
+    });
+  }
+  return total;
+}
+
+template <class L>
+void cross_entropy_rows(float* logits, const std::int64_t* labels, std::int64_t rows, std::int64_t classes,
+                        bool gradient, double* losses) {
+  for (std::int64_t row = 0; row < rows; ++row, logits += classes) {
+    const float chosen = logits[labels[row]], top = maximum_of<L>(logits, classes);
+    const double sum = exponentials<L>(logits, classes, top);
+    losses[row] = std::log(sum) + (static_cast<double>(top) - chosen);
+    if (!gradient) continue;
+    const auto share = static_cast<float>(1.0 / sum);
+    for_lanes<L>(classes, [&]<class V>(std::int64_t i) {
+      V::store(logits + i, V::multiply(V::load(logits + i), V::set(share)));
+    });
+    logits[labels[row]] -= 1.0f;
+  }
+}
+
 /// Calls body with a null pointer of the element's C++ type.
 template <class Body>
 void with_element(FloatType type, const Body& body) {
@@ -143,7 +193,7 @@ void with_element(FloatType type, const Body& body) {
   body(static_cast<std::uint16_t*>(nullptr));
 }
 
-/// The five kernels over lanes L.
+/// The kernels over lanes L.
 template <class L>
 constexpr Elementwise elementwise_over() {
   return {[](const void* x, const float* weight, FloatType type, std::int64_t rows, std::int64_t features, float eps,
@@ -179,7 +229,8 @@ constexpr Elementwise elementwise_over() {
             with_element(type, [&]<class T>(T*) {
               rotary_rows<L>(static_cast<const T*>(x), cosine, sine, shape, inverse, static_cast<T*>(y));
             });
-          }};
+          },
+          cross_entropy_rows<L>};
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "kernels/blockwise_4bit.hpp"
 #include "kernels/float_type.hpp"
@@ -27,6 +28,7 @@ struct MatrixSource {
   int block_shift = 0;              ///< if 4-bit: log2 of the block size
   bool transposed = false;
 
+  bool empty() const { return rows == 0 && columns == 0; }
   bool packed() const { return absmax != nullptr; }
   std::int64_t logical_rows() const { return transposed ? columns : rows; }
   std::int64_t logical_columns() const { return transposed ? rows : columns; }
@@ -45,5 +47,22 @@ MatrixSource transposed(MatrixSource matrix);
 /// With beta 0, c is not read. c overlaps neither operand. Error if the shapes do not fit. Runs on all threads.
 /// So for a weight W [out, in]: y = x Wᵀ is gemm(x, transposed(W), …), dx = dy W is gemm(dy, W, …).
 void gemm(const MatrixSource& a, const MatrixSource& b, float beta, float* c, std::int64_t stride);
+
+/// A product of matrices of blocks: c_j = Σ_i a_i · b_ij + beta_j · c_j. What several products share is read and packed
+/// once: projections of one input (the same a, several c), gradients that meet in one input (several a, the same c),
+/// a low-rank term on top of a weight (one more a and b).
+struct BlockProduct {
+  struct Column {
+    std::vector<MatrixSource> b;  ///< [k_i, n_j] for each a; a default-made one is zero and costs nothing
+    float* c = nullptr;           ///< float32 [m, n_j], row i at c + i · stride
+    std::int64_t stride = 0;
+    float beta = 0;  ///< 0: c is not read
+  };
+  std::vector<MatrixSource> a;  ///< [m, k_i]
+  std::vector<Column> columns;
+};
+
+/// Sums run over i in order, each in blocks of k_i as above. Error if the shapes do not fit.
+void gemm(const BlockProduct& product);
 
 }  // namespace lorica::kernels

@@ -27,6 +27,7 @@ struct ScalarLanes {
   static Float multiply_add(Float a, Float b, Float c) { return a * b + c; }
   static Float multiply_subtract(Float a, Float b, Float c) { return a * b - c; }
   static Float exponential(Float x) { return std::exp(x); }
+  static Float maximum(Float a, Float b) { return a > b ? a : b; }
   static float sum(Float x) { return x; }
 };
 

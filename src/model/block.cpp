@@ -6,6 +6,7 @@
 #include "model/ops/attention.hpp"
 #include "model/ops/cross_entropy.hpp"
 #include "model/ops/elementwise.hpp"
+#include "model/ops/linear_group.hpp"
 
 namespace lorica::model {
 
@@ -27,11 +28,10 @@ at::Tensor DecoderBlock::attend(const at::Tensor& hidden, const BlockWeights& we
                                 const Sequences& sequences) const {
   const auto& arch = architecture_;
   const auto x = rms_norm(hidden, weights.tensor("input_layernorm.weight"), arch.rms_norm_eps, sequences.selective);
-  const auto heads_of = [&](const std::string& module) {
-    return weights.linear(module, x, sequences).reshape({hidden.size(0), -1, arch.head_dim});
-  };
-  auto q = heads_of("self_attn.q_proj"), k = heads_of("self_attn.k_proj");
-  const auto v = heads_of("self_attn.v_proj");
+  auto projected = weights.linears({"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"}, x, sequences);
+  for (auto& each : projected) each = each.reshape({hidden.size(0), -1, arch.head_dim});
+  auto q = projected[0], k = projected[1];
+  const auto v = projected[2];
   if (arch.qk_norm) {
     q = rms_norm(q, weights.tensor("self_attn.q_norm.weight"), arch.rms_norm_eps, false).tensor;
     k = rms_norm(k, weights.tensor("self_attn.k_norm.weight"), arch.rms_norm_eps, false).tensor;
@@ -49,9 +49,8 @@ at::Tensor DecoderBlock::feed_forward(const at::Tensor& hidden, const BlockWeigh
                                       const Sequences& sequences) const {
   const auto x = rms_norm(hidden, weights.tensor("post_attention_layernorm.weight"), architecture_.rms_norm_eps,
                           sequences.selective);
-  const auto gate = weights.linear("mlp.gate_proj", x, sequences);
-  const auto up = weights.linear("mlp.up_proj", x, sequences);
-  return weights.linear("mlp.down_proj", swiglu(gate, up, sequences.selective), sequences);
+  const auto wide = weights.linears({"mlp.gate_proj", "mlp.up_proj"}, x, sequences);
+  return weights.linear("mlp.down_proj", swiglu(wide[0], wide[1], sequences.selective, sequences.narrow), sequences);
 }
 
 Activation HeadBlock::forward(const Activation& in, const BlockWeights& weights) const {

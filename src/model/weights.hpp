@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "model/activation.hpp"
 #include "model/ops/kept.hpp"
@@ -16,14 +17,20 @@ namespace lorica::model {
 
 class BlockWeights;
 
+/// A low-rank term on top of a linear layer: scaling · B A dropout(x).
+struct LowRank {
+  at::Tensor a, b;  ///< [r, in], [out, r]: the leaves if they are trained
+  double scaling = 1;
+  Dropout dropout;
+};
+
 /// What is trained on top of a linear layer. Implementations: adapters/.
 class LinearAdapter {
  public:
   virtual ~LinearAdapter() = default;
-  /// The whole adapted layer: x [T, in] -> [T, out]. `module` is the linear's local name ("self_attn.q_proj"); base
-  /// weight, bias and the adapter's own tensors come from `weights`. Gradients flow to x and to the adapter's tensors.
-  virtual at::Tensor forward(const Value& x, const std::string& module, const BlockWeights& weights,
-                             const Sequences& sequences) const = 0;
+  /// `module` is the linear's local name ("self_attn.q_proj"); the adapter's own tensors come from `weights`.
+  virtual LowRank low_rank(const std::string& module, const BlockWeights& weights,
+                           const Sequences& sequences) const = 0;
 };
 
 /// One parameter as acquired from a ParameterStore.
@@ -47,16 +54,15 @@ class BlockWeights {
   at::Tensor tensor(const std::string& name) const;
   /// The same, undefined if there is none (biases).
   at::Tensor tensor_or_none(const std::string& name) const;
-  /// y = x Wᵀ + b of the layer `module` ("self_attn.q_proj"), through its adapter if it has one.
+  /// y = x Wᵀ + b of the layer `module` ("self_attn.q_proj"), with its adapter if it has one: x [T, in] -> [T, out].
   at::Tensor linear(const std::string& module, const Value& x, const Sequences& sequences) const;
+  /// The same for several layers that read one input, which is cheaper together.
+  std::vector<at::Tensor> linears(const std::vector<std::string>& modules, const Value& x,
+                                  const Sequences& sequences) const;
 
  private:
   std::map<std::string, Weight> weights_;
   std::map<std::string, std::shared_ptr<const LinearAdapter>> adapters_;
 };
-
-/// The base layer alone, with autograd: gradients to x, and to weight and bias where they are trained. A frozen weight
-/// keeps nothing for backward but itself; a trained one also keeps x as x.kept() says.
-at::Tensor base_linear(const Value& x, const Weight& weight, const at::Tensor& bias);
 
 }  // namespace lorica::model

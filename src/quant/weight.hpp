@@ -1,4 +1,4 @@
-// How a weight is kept in memory, and the product with it: dense, or in 4 bits (NF4, FP4) as bitsandbytes keeps it.
+// How a weight is kept in memory: dense, or in 4 bits (NF4, FP4) as bitsandbytes keeps it.
 // Those who use a weight ask this interface; they never look at how it is stored.
 //
 // Formats: NF4 and double quantization from QLoRA (Dettmers et al. 2023, https://arxiv.org/abs/2305.14314); bytes,
@@ -71,14 +71,6 @@ StoredWeight store_from(const io::TensorView& view, const WeightFormat& format);
 
 /// The weight as a dense tensor of `shape`. 4-bit: code × absmax in float32, then one rounding to `dtype`.
 at::Tensor dequantize(const StoredWeight& weight, at::ScalarType dtype);
-
-/// y = x Wᵀ + bias: x [tokens, in] (or [..., in]), W [out, in], bias [out] or undefined -> [tokens, out], all in x's
-/// dtype. Gradients flow to x and bias, and to W if it is dense and requires one. A quantized W is dequantized again in
-/// backward, so that no dense copy lives between the two.
-at::Tensor linear(const at::Tensor& x, const StoredWeight& weight, const at::Tensor& bias = {});
-
-/// grad_x = grad_y W: [tokens, out] -> [tokens, in], in grad_y's dtype; no autograd.
-at::Tensor linear_backward_input(const at::Tensor& grad_y, const StoredWeight& weight);
 
 /// True if `weight_name` is a 4-bit weight of bitsandbytes in these files (it has a quant_state beside it).
 bool is_prequantized(const io::WeightFiles& files, const std::string& weight_name);

@@ -22,21 +22,22 @@ bool keeps_input(const BlockShape& block, std::initializer_list<const char*> mod
                      [&](const char* module) { return block.kept_inputs.contains(module); });
 }
 
-/// What autograd and our own functions hold of one layer beyond its input, numbers a token.
-std::uint64_t graph_numbers(const ModelShape& model, const BlockShape& block, const BatchShape& batch, bool selective) {
+/// What autograd and our own functions hold of one layer beyond its input, bytes a token.
+std::uint64_t graph_bytes(const ModelShape& model, const BlockShape& block, const BatchShape& batch, bool selective) {
   const Sizes n(model.architecture);
   // Attention holds q, k, v and its output; several sequences are put together into one more.
   std::uint64_t numbers = 2 * n.query + 2 * n.key;
   if (batch.sequences > 1 && keeps_input(block, {"self_attn.o_proj"})) numbers += n.query;
   if (model.architecture.qk_norm) numbers += n.query + n.key;
-  numbers += n.hidden + 2 * n.wide;  // between attention and feed-forward; gate and up
+  numbers += n.hidden;  // between attention and feed-forward
   if (!selective) {
     if (keeps_input(block, {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"})) numbers += n.hidden;
     if (keeps_input(block, {"mlp.gate_proj", "mlp.up_proj"})) numbers += n.hidden;
     if (keeps_input(block, {"mlp.down_proj"})) numbers += n.wide;
   }
   for (const auto& [module, rank] : block.kept_inputs) numbers += rank;
-  return numbers;
+  const auto& widths = model.widths;
+  return numbers * widths.compute + 2 * n.wide * (selective ? widths.wide : widths.compute);  // gate and up
 }
 
 }  // namespace
@@ -50,7 +51,7 @@ LayerMemory layer_memory(const ModelShape& model, const BlockShape& block, const
   LayerMemory memory;
   memory.input = n.hidden * width;
   const bool selective = policy == Recompute::selective;
-  const auto graph = graph_numbers(model, block, batch, selective) * width + softmax;
+  const auto graph = graph_bytes(model, block, batch, selective) * batch.tokens + softmax;
   (policy == Recompute::recompute ? memory.rebuilt : memory.kept) = graph;
   // Feed-forward holds its input, the normed one, gate, up, their product and the result; the sum is one more.
   memory.forward = (4 * n.hidden + (dropout ? 4 : 3) * n.wide) * width + dense;
@@ -64,8 +65,8 @@ std::uint64_t loss_memory(const ModelShape& model, const BatchShape& batch, std:
   const auto& a = model.architecture;
   const auto hidden = static_cast<std::uint64_t>(a.hidden_size), vocabulary = static_cast<std::uint64_t>(a.vocabulary);
   const auto& widths = model.widths;
-  const bool converts = widths.stored != widths.compute;
-  const auto budget = converts ? logits_bytes / 4 : logits_bytes / 2;
+  const bool converts = !widths.products_in_place && widths.stored != widths.compute;
+  const auto budget = widths.products_in_place ? logits_bytes : converts ? logits_bytes / 4 : logits_bytes / 2;
   const auto rows = std::clamp<std::uint64_t>(budget / (vocabulary * 4), 1, std::max<std::uint64_t>(batch.tokens, 1));
   auto scratch = rows * vocabulary * 4;
   if (converts) scratch += std::min(logits_bytes / 2, vocabulary * hidden * 4) * widths.compute / 4;

@@ -27,6 +27,7 @@ Widths widths_of(const config::Config& config, DeviceKind device) {
   widths.stored = size_of(storage_dtype(config));
   widths.compute = size_of(compute_dtype(config, device_of(device)));
   widths.adapter = size_of(adapter_dtype(config));
+  widths.wide = keeps_narrow(config, device_of(device)) ? 2 : widths.compute;
   // kernels/gemm.hpp: float32 on a CPU whose instructions it is written for.
   widths.products_in_place = device == DeviceKind::cpu && widths.compute == 4 &&
                              kernels::instruction_set() != kernels::InstructionSet::reference;

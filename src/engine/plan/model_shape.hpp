@@ -20,6 +20,7 @@ struct Widths {
   std::uint64_t stored = 4;       ///< dense base weights
   std::uint64_t compute = 4;      ///< activations and products
   std::uint64_t adapter = 4;      ///< trained parts of an adapter
+  std::uint64_t wide = 4;         ///< gate and up, where they are kept for backward (selective)
   bool products_in_place = true;  ///< products read quantized and 16-bit weights as they are (our CPU kernels)
 };
 

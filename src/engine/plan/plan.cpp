@@ -7,6 +7,7 @@
 #include "base/error.hpp"
 #include "base/machine.hpp"
 #include "engine/engine.hpp"
+#include "engine/plan/recompute_choice.hpp"
 #include "engine/plan/remedies.hpp"
 #include "engine/plan/traffic.hpp"
 #include "engine/torch/model_builder.hpp"
@@ -90,10 +91,11 @@ int planned_processes(const config::Config& config) {
   return std::max<int>(1, at::detail::getCUDAHooks().deviceCount());
 }
 
-Plan make_plan(const config::Config& config, const PlanFigures& figures) {
+Plan make_plan(const config::Config& asked, const PlanFigures& figures) {
   Plan plan;
-  plan.device = device_kind(config);
-  plan.processes = planned_processes(config);
+  plan.device = device_kind(asked);
+  plan.processes = planned_processes(asked);
+  const auto config = with_settled_recompute(asked, plan.processes);
   plan.tokens = figures.tokens > 0 ? figures.tokens : config.batch_size * config.context_length;
   plan.micro_batches = config.gradient_accumulation_steps;
   const auto model = describe_model(config, plan.device);

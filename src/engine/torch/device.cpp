@@ -91,4 +91,8 @@ at::ScalarType compute_dtype(const config::Config& config, at::Device device) {
   return at::kBFloat16;
 }
 
+bool keeps_narrow(const config::Config& config, at::Device device) {
+  return config.precision != config::Precision::fp32 && compute_dtype(config, device) == at::kFloat;
+}
+
 }  // namespace lorica::engine

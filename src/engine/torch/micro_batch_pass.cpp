@@ -94,6 +94,7 @@ MicroBatchPass::MicroBatchPass(Model& model, const ExecutorOptions& options, Wal
   sequences_ = make_sequences(model_, batch);
   if (settings.kind != Kind::train) return;
   sequences_->selective = options.policy == ActivationPolicy::selective;
+  sequences_->narrow = sequences_->selective && options.narrow;
   if (options.dropout > 0) sequences_->dropout = dropout_rows(batch, options.seed, settings.step);
   frames_.resize(model_.blocks.size());
 }

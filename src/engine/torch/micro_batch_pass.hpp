@@ -21,6 +21,7 @@ enum class ActivationPolicy {
 
 struct ExecutorOptions {
   ActivationPolicy policy = ActivationPolicy::recompute;
+  bool narrow = false;  ///< `selective` holds gate and up, the widest, in bfloat16 though the compute dtype is wider
   bool offload_activations = false;  ///< what `recompute` keeps waits in host memory
   double dropout = 0;                ///< of the adapter; 0: no random numbers are prepared
   std::uint64_t seed = 0;

@@ -67,6 +67,9 @@ Model build_model(const config::Config& config, bool trains, parallel::World* wo
 at::Device choose_device(const config::Config& config);
 /// The dtype that parameters are rounded to.
 at::ScalarType storage_dtype(const config::Config& config);
+/// Whether `selective` keeps its widest tensors in bfloat16: where the model is rounded to that anyway, and only the
+/// products are computed in float32 because this device is better at it.
+bool keeps_narrow(const config::Config& config, at::Device device);
 /// What adapters and modules_to_save are kept in.
 at::ScalarType adapter_dtype(const config::Config& config);
 /// What gradients travel in between processes; none: the dtype of their parameter.

@@ -8,6 +8,7 @@
 
 #include "base/error.hpp"
 #include "base/parallel.hpp"
+#include "engine/plan/recompute_choice.hpp"
 #include "engine/torch/executor.hpp"
 #include "engine/torch/host_allocator.hpp"
 #include "engine/torch/sampling.hpp"
@@ -15,6 +16,7 @@
 #include "engine/torch/state_files.hpp"
 #include "kernels/mode.hpp"
 #include "optim/clip.hpp"
+#include "parallel/place.hpp"
 
 namespace lorica::engine {
 namespace {
@@ -33,9 +35,10 @@ optim::OptimizerOptions optimizer_options(const config::Config& config) {
   return options;
 }
 
-ExecutorOptions executor_options(const config::Config& config, const Model& model) {
+ExecutorOptions executor_options(const config::Config& asked, const Model& model, int processes) {
   ExecutorOptions options;
-  switch (config::recompute_policy(config)) {
+  const auto config = with_settled_recompute(asked, processes);
+  switch (config.recompute) {
     case config::Recompute::keep:
       options.policy = ActivationPolicy::keep;
       break;
@@ -45,6 +48,7 @@ ExecutorOptions executor_options(const config::Config& config, const Model& mode
     default:
       options.policy = ActivationPolicy::recompute;
   }
+  options.narrow = keeps_narrow(config, model.device);
   options.dropout = model.adapter ? model.adapter->dropout : 0;
   options.seed = static_cast<std::uint64_t>(config.seed);
   options.logits_bytes = config.logits_chunk_mb << 20;
@@ -59,7 +63,7 @@ class TorchEngine : public Engine {
       : shard_bytes_(config.shard_size),
         world_(world != nullptr && world->size() > 1 ? world : nullptr),
         model_(build_model(config, purpose == Purpose::train, world_)),
-        executor_(model_, executor_options(config, model_)),
+        executor_(model_, executor_options(config, model_, parallel::find_place(config).local_world)),
         optimizer_(optimizer_options(config)) {}
 
   ModelFacts facts() const override {

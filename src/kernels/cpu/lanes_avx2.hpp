@@ -41,6 +41,7 @@ struct Avx2Lanes {
   static Float multiply_add(Float a, Float b, Float c) { return _mm256_fmadd_ps(a, b, c); }
   static Float multiply_subtract(Float a, Float b, Float c) { return _mm256_fmsub_ps(a, b, c); }
   static Float exponential(Float x) { return lanes_exponential<Avx2Lanes>(x); }
+  static Float maximum(Float a, Float b) { return _mm256_max_ps(a, b); }
   static float sum(Float x) {
     const __m128 four = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
     const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));

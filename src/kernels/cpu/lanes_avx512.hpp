@@ -40,6 +40,7 @@ struct Avx512Lanes {
   static Float multiply_add(Float a, Float b, Float c) { return _mm512_fmadd_ps(a, b, c); }
   static Float multiply_subtract(Float a, Float b, Float c) { return _mm512_fmsub_ps(a, b, c); }
   static Float exponential(Float x) { return lanes_exponential<Avx512Lanes>(x); }
+  static Float maximum(Float a, Float b) { return _mm512_max_ps(a, b); }
   static float sum(Float x) { return _mm512_reduce_add_ps(x); }
   /// The operands' order matters: min and max return the second if either is NaN, so a NaN stays.
   static Float clamp(Float x, float low, float high) {

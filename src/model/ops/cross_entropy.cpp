@@ -4,12 +4,60 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
+#include <optional>
+
+#include "kernels/elementwise.hpp"
+#include "quant/kernel_weight.hpp"
 
 namespace lorica::model {
 namespace {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
+
+/// What is asked for, and what comes of it.
+struct Wish {
+  bool hidden_grad, weight_grad;
+  bool any() const { return hidden_grad || weight_grad; }
+};
+struct Outcome {
+  at::Tensor loss;         ///< float64, no dimension, on hidden's device
+  at::Tensor hidden_grad;  ///< [T, features], hidden's dtype; undefined if it isn't wanted
+  at::Tensor weight_grad;  ///< [classes, features], float32; undefined if it isn't wanted
+};
+
+/// By kernels/gemm.hpp, which reads W as it is stored: all the budget is logits, which turn into their gradient in
+/// place.
+Outcome in_kernel(const at::Tensor& hidden, const quant::StoredWeight& stored, const at::Tensor& labels,
+                  std::int64_t budget, const Wish& wish) {
+  const quant::KernelWeight weight(stored);
+  const auto rows = hidden.size(0), classes = stored.shape[0], features = stored.shape[1];
+  const auto most = std::clamp<std::int64_t>(budget / (classes * std::int64_t{sizeof(float)}), 1, rows);
+  const auto chunks = (rows + most - 1) / most;
+  Outcome out;
+  if (wish.hidden_grad) out.hidden_grad = at::empty_like(hidden);
+  if (wish.weight_grad) out.weight_grad = at::empty({classes, features}, hidden.options());
+  double loss = 0;
+  const auto all = at::empty({(rows + chunks - 1) / chunks, classes}, hidden.options());
+  for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
+    const auto begin = chunk * rows / chunks, count = (chunk + 1) * rows / chunks - begin;
+    const auto h = quant::matrix_of(hidden.narrow(0, begin, count));
+    const auto logits = all.narrow(0, 0, count);
+    kernels::gemm(h, transposed(weight.source), 0, logits.data_ptr<float>(), classes);
+    loss += kernels::cross_entropy(logits.data_ptr<float>(), labels.const_data_ptr<std::int64_t>() + begin, count,
+                                   classes, wish.any());
+    if (wish.hidden_grad) {
+      kernels::gemm(quant::matrix_of(logits), weight.source, 0, out.hidden_grad.data_ptr<float>() + begin * features,
+                    features);
+    }
+    if (wish.weight_grad) {
+      kernels::gemm(transposed(quant::matrix_of(logits)), h, chunk == 0 ? 0.0f : 1.0f,
+                    out.weight_grad.data_ptr<float>(), features);
+    }
+  }
+  out.loss = at::scalar_tensor(loss, at::kDouble);
+  return out;
+}
 
 /// How the product h Wᵀ is cut: rows of h at a time, and columns of the vocabulary at a time where W must be converted
 /// to the compute dtype (a converted copy of a whole 152k-row head would cost more than all else).
@@ -45,65 +93,72 @@ void add_weight_gradient(at::Tensor& sum, const at::Tensor& g, const at::Tensor&
   }
 }
 
+/// out = g W. Parts are added up in float32: a bfloat16 sum would round at each of them.
+void hidden_gradient(at::Tensor out, const at::Tensor& g, const at::Tensor& weight, std::int64_t step) {
+  const auto dtype = out.scalar_type();
+  const bool direct = dtype == at::kFloat || step >= weight.size(0);
+  auto sum = direct ? out : at::zeros(out.sizes(), out.options().dtype(at::kFloat));
+  over_columns(weight, step, dtype, [&](std::int64_t column, const at::Tensor& part) {
+    const auto slice = g.narrow(1, column, part.size(0)).to(dtype);
+    if (!direct) {
+      sum.add_(at::mm(slice, part));
+    } else if (column == 0) {
+      at::mm_out(out, slice, part);
+    } else {
+      out.addmm_(slice, part);
+    }
+  });
+  if (!direct) out.copy_(sum);
+}
+
+Outcome composed(const at::Tensor& hidden, const quant::StoredWeight& stored, const at::Tensor& labels,
+                 std::int64_t budget, const Wish& wish) {
+  const auto dtype = hidden.scalar_type();
+  const auto weight = stored.quantized() ? quant::dequantize(stored, dtype) : stored.data;
+  const auto cut = cut_for(hidden.size(0), weight.size(0), weight.size(1), weight.scalar_type() != dtype, budget);
+  Outcome out;
+  if (wish.hidden_grad) out.hidden_grad = at::empty_like(hidden);
+  if (wish.weight_grad) out.weight_grad = at::zeros(weight.sizes(), weight.options().dtype(at::kFloat));
+  out.loss = at::zeros({}, hidden.options().dtype(at::kDouble));
+  for (std::int64_t begin = 0; begin < hidden.size(0); begin += cut.rows) {
+    const auto rows = std::min(cut.rows, hidden.size(0) - begin);
+    const auto h = hidden.narrow(0, begin, rows);
+    const auto target = labels.narrow(0, begin, rows).unsqueeze(1);
+    auto logits = at::empty({rows, weight.size(0)}, hidden.options().dtype(at::kFloat));
+    over_columns(weight, cut.columns, dtype, [&](std::int64_t column, const at::Tensor& part) {
+      auto slot = logits.narrow(1, column, part.size(0));
+      if (dtype == at::kFloat) {
+        at::mm_out(slot, h, part.t());
+      } else {
+        slot.copy_(at::mm(h, part.t()));
+      }
+    });
+    const auto chosen = logits.gather(1, target);
+    const auto top = std::get<0>(logits.max(1, true));
+    logits.sub_(top).exp_();
+    const auto sum = logits.sum(1, true);
+    out.loss.add_((sum.log() + top - chosen).sum(at::kDouble));
+    if (!wish.any()) continue;
+    // d loss / d logits = softmax − one-hot
+    logits.div_(sum);
+    logits.scatter_add_(1, target, at::full_like(chosen, -1.0));
+    if (wish.hidden_grad) hidden_gradient(out.hidden_grad.narrow(0, begin, rows), logits, weight, cut.columns);
+    if (wish.weight_grad) add_weight_gradient(out.weight_grad, logits, h);
+  }
+  return out;
+}
+
 struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& hidden, const std::optional<at::Tensor>& leaf,
                             const std::shared_ptr<const quant::StoredWeight>& stored, const at::Tensor& labels,
                             std::int64_t budget, bool wants_hidden_grad) {
-    const bool wants_weight_grad = leaf && leaf->requires_grad();
-    const auto dtype = hidden.scalar_type();
-    const auto weight = stored->quantized() ? quant::dequantize(*stored, dtype) : stored->data;
-    const auto cut = cut_for(hidden.size(0), weight.size(0), weight.size(1), weight.scalar_type() != dtype, budget);
-    const bool wants_grad = wants_hidden_grad || wants_weight_grad;
-    at::Tensor hidden_grad, weight_grad;
-    if (wants_hidden_grad) hidden_grad = at::empty_like(hidden);
-    if (wants_weight_grad) weight_grad = at::zeros(weight.sizes(), weight.options().dtype(at::kFloat));
-    auto loss = at::zeros({}, hidden.options().dtype(at::kDouble));
-
-    for (std::int64_t begin = 0; begin < hidden.size(0); begin += cut.rows) {
-      const auto rows = std::min(cut.rows, hidden.size(0) - begin);
-      const auto h = hidden.narrow(0, begin, rows);
-      const auto target = labels.narrow(0, begin, rows).unsqueeze(1);
-      auto logits = at::empty({rows, weight.size(0)}, hidden.options().dtype(at::kFloat));
-      over_columns(weight, cut.columns, dtype, [&](std::int64_t column, const at::Tensor& part) {
-        auto slot = logits.narrow(1, column, part.size(0));
-        if (dtype == at::kFloat) {
-          at::mm_out(slot, h, part.t());
-        } else {
-          slot.copy_(at::mm(h, part.t()));
-        }
-      });
-      const auto chosen = logits.gather(1, target);
-      const auto top = std::get<0>(logits.max(1, true));
-      logits.sub_(top).exp_();
-      const auto sum = logits.sum(1, true);
-      loss.add_((sum.log() + top - chosen).sum(at::kDouble));
-      if (!wants_grad) continue;
-      // d loss / d logits = softmax − one-hot
-      logits.div_(sum);
-      logits.scatter_add_(1, target, at::full_like(chosen, -1.0));
-      if (wants_hidden_grad) {
-        auto out = hidden_grad.narrow(0, begin, rows);
-        // Parts are added up in float32: a bfloat16 sum would round at each of them.
-        const bool direct = dtype == at::kFloat || cut.columns >= weight.size(0);
-        auto sum_of_parts = direct ? out : at::zeros(out.sizes(), out.options().dtype(at::kFloat));
-        over_columns(weight, cut.columns, dtype, [&](std::int64_t column, const at::Tensor& part) {
-          const auto g = logits.narrow(1, column, part.size(0)).to(dtype);
-          if (!direct) {
-            sum_of_parts.add_(at::mm(g, part));
-          } else if (column == 0) {
-            at::mm_out(out, g, part);
-          } else {
-            out.addmm_(g, part);
-          }
-        });
-        if (!direct) out.copy_(sum_of_parts);
-      }
-      if (wants_weight_grad) add_weight_gradient(weight_grad, logits, h);
-    }
-    if (wants_weight_grad) weight_grad = weight_grad.to(weight.scalar_type());
-    ctx->saved_data["hidden_grad"] = hidden_grad;
-    ctx->saved_data["weight_grad"] = weight_grad;
-    return loss.to(at::kFloat);
+    const Wish wish{wants_hidden_grad, leaf && leaf->requires_grad()};
+    const bool kernel = quant::has_kernel(hidden, *stored);
+    const auto out = kernel ? in_kernel(hidden.contiguous(), *stored, labels.contiguous(), budget, wish)
+                            : composed(hidden, *stored, labels, budget, wish);
+    ctx->saved_data["hidden_grad"] = out.hidden_grad;
+    ctx->saved_data["weight_grad"] = wish.weight_grad ? out.weight_grad.to(stored->format.dtype) : at::Tensor();
+    return out.loss.to(at::kFloat);
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list grads) {

@@ -12,10 +12,15 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-/// Whether kernels/elementwise.hpp does it: float32 on a CPU whose instructions it is written for. ATen does the rest.
+/// Whether kernels/elementwise.hpp does it: float32 or bfloat16 on a CPU whose instructions it is written for. ATen
+/// does the rest.
 bool has_kernel(const at::Tensor& x) {
-  return x.is_cpu() && x.scalar_type() == at::kFloat && x.numel() > 0 &&
+  return x.is_cpu() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16) && x.numel() > 0 &&
          kernels::instruction_set() != kernels::InstructionSet::reference;
+}
+
+kernels::FloatType type_of(const at::Tensor& x) {
+  return x.scalar_type() == at::kFloat ? kernels::FloatType::f32 : kernels::FloatType::bf16;
 }
 
 at::Tensor inverse_rms(const at::Tensor& x32, double eps) {
@@ -26,8 +31,8 @@ at::Tensor normalize(const at::Tensor& x, const at::Tensor& weight, double eps) 
   if (has_kernel(x)) {
     const auto in = x.contiguous(), scale = weight.to(at::kFloat).contiguous();
     auto y = at::empty_like(in);
-    kernels::rms_norm(in.data_ptr(), scale.data_ptr<float>(), kernels::FloatType::f32, in.numel() / in.size(-1),
-                      in.size(-1), static_cast<float>(eps), y.data_ptr());
+    kernels::rms_norm(in.data_ptr(), scale.data_ptr<float>(), type_of(in), in.numel() / in.size(-1), in.size(-1),
+                      static_cast<float>(eps), y.data_ptr());
     return y;
   }
   const auto x32 = x.to(at::toOpMathType(x.scalar_type()));
@@ -39,8 +44,8 @@ variable_list rms_norm_gradients(const at::Tensor& x, const at::Tensor& weight, 
   const auto in = x.contiguous(), scale = weight.to(at::kFloat).contiguous(), grad = dy.contiguous();
   at::Tensor dx, dw;
   if (need_x) dx = at::empty_like(in);
-  if (need_weight) dw = at::empty({in.size(-1)}, in.options());
-  kernels::rms_norm_backward(in.data_ptr(), scale.data_ptr<float>(), grad.data_ptr(), kernels::FloatType::f32,
+  if (need_weight) dw = at::empty({in.size(-1)}, in.options().dtype(at::kFloat));
+  kernels::rms_norm_backward(in.data_ptr(), scale.data_ptr<float>(), grad.data_ptr(), type_of(in),
                              in.numel() / in.size(-1), in.size(-1), static_cast<float>(eps),
                              need_x ? dx.data_ptr() : nullptr, need_weight ? dw.data_ptr<float>() : nullptr);
   return {dx, need_weight ? dw.to(weight.scalar_type()) : dw, at::Tensor()};
@@ -83,31 +88,32 @@ at::Tensor gated(const at::Tensor& gate, const at::Tensor& up) {
   const auto g = gate.contiguous(), u = up.contiguous();
   auto y = at::empty_like(g);
   const std::int64_t features = g.size(-1);
-  kernels::swiglu(g.data_ptr(), u.data_ptr(), features, kernels::FloatType::f32, g.numel() / features, features,
-                  y.data_ptr());
+  kernels::swiglu(g.data_ptr(), u.data_ptr(), features, type_of(g), g.numel() / features, features, y.data_ptr());
   return y;
 }
 
 struct SwiGlu : torch::autograd::Function<SwiGlu> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& gate, const at::Tensor& up) {
-    ctx->save_for_backward({gate, up});
+  /// `held_*`: what backward is to use; the arguments themselves, or rounded copies.
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& gate, const at::Tensor& up,
+                            const at::Tensor& held_gate, const at::Tensor& held_up) {
+    ctx->save_for_backward({held_gate, held_up});
     return gated(gate, up);
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const auto saved = ctx->get_saved_variables();
-    const auto& gate = saved[0];
+    const auto gate = saved[0].to(grads[0].scalar_type()), up = saved[1].to(grads[0].scalar_type());
     if (has_kernel(gate)) {
-      const auto g = gate.contiguous(), u = saved[1].contiguous(), dy = grads[0].contiguous();
+      const auto g = gate.contiguous(), u = up.contiguous(), dy = grads[0].contiguous();
       auto dgate = at::empty_like(g), dup = at::empty_like(u);
       const std::int64_t features = g.size(-1);
-      kernels::swiglu_backward(g.data_ptr(), u.data_ptr(), features, dy.data_ptr(), kernels::FloatType::f32,
-                               g.numel() / features, features, dgate.data_ptr(), dup.data_ptr());
-      return {dgate, dup};
+      kernels::swiglu_backward(g.data_ptr(), u.data_ptr(), features, dy.data_ptr(), type_of(g), g.numel() / features,
+                               features, dgate.data_ptr(), dup.data_ptr());
+      return {dgate, dup, at::Tensor(), at::Tensor()};
     }
     auto up_grad = at::silu(gate).mul_(grads[0]);
-    auto gate_grad = at::silu_backward(grads[0] * saved[1], gate);
-    return {gate_grad, up_grad};
+    auto gate_grad = at::silu_backward(grads[0] * up, gate);
+    return {gate_grad, up_grad, at::Tensor(), at::Tensor()};
   }
 };
 
@@ -116,8 +122,7 @@ at::Tensor rotate(const at::Tensor& x, const at::Tensor& cosine, const at::Tenso
     const auto in = x.contiguous(), c = cosine.contiguous(), s = sine.contiguous();
     auto y = at::empty_like(in);
     const kernels::RotaryShape shape{in.size(0), in.size(1), in.size(2), 2 * c.size(-1), in.size(1) * in.size(2)};
-    kernels::rotary(in.data_ptr(), c.data_ptr<float>(), s.data_ptr<float>(), kernels::FloatType::f32, shape, inverse,
-                    y.data_ptr());
+    kernels::rotary(in.data_ptr(), c.data_ptr<float>(), s.data_ptr<float>(), type_of(in), shape, inverse, y.data_ptr());
     return y;
   }
   const auto half = cosine.size(-1), rest = x.size(-1) - 2 * half;
@@ -156,10 +161,14 @@ Value rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps, bool s
   return result;
 }
 
-Value swiglu(const at::Tensor& gate, const at::Tensor& up, bool selective) {
-  Value result{SwiGlu::apply(gate, up), {}};
+Value swiglu(const at::Tensor& gate, const at::Tensor& up, bool selective, bool narrow) {
+  const auto held = [&](const at::Tensor& x) { return narrow ? x.detach().to(at::kBFloat16) : x.detach(); };
+  const auto held_gate = held(gate), held_up = held(up);
+  Value result{SwiGlu::apply(gate, up, held_gate, held_up), {}};
   if (selective) {
-    result.recipe = [gate = gate.detach(), up = up.detach()] { return gated(gate, up); };
+    result.recipe = [held_gate, held_up, dtype = gate.scalar_type()] {
+      return gated(held_gate.to(dtype), held_up.to(dtype));
+    };
   }
   return result;
 }

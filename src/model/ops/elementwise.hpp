@@ -1,5 +1,6 @@
 // The cheap operations between matrix products, each with a hand-written backward that keeps as little as it can.
-// float32 on the CPU runs kernels/elementwise.hpp; all else is composed of ATen operations, which run on any device.
+// float32 and bfloat16 on the CPU run kernels/elementwise.hpp; all else is composed of ATen operations, which run on
+// any device.
 #pragma once
 
 #include "model/ops/kept.hpp"
@@ -12,8 +13,9 @@ namespace lorica::model {
 /// recipe.
 Value rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps, bool selective);
 
-/// silu(gate) ⊙ up (Shazeer 2020, "SwiGLU"). Backward keeps gate and up. With `selective`, the result carries a recipe.
-Value swiglu(const at::Tensor& gate, const at::Tensor& up, bool selective);
+/// silu(gate) ⊙ up (Shazeer 2020, "SwiGLU"). Backward keeps gate and up, rounded to bfloat16 if `narrow`. With
+/// `selective`, the result carries a recipe, from what is kept.
+Value swiglu(const at::Tensor& gate, const at::Tensor& up, bool selective, bool narrow = false);
 
 /// Rotary position embedding (Su et al. 2021) in the half-split layout of Hugging Face's Llama:
 /// x·cos + rotate_half(x)·sin. x [T, heads, head_dim]; cosine, sine float32 [T, rotary_dim / 2]; the dimensions of a

@@ -21,14 +21,14 @@ struct Layer {
   model::BlockWeights weights;
   model::Sequences sequences;
   at::Tensor a, b, bias;  // leaves
-  LoraAdapter adapter;
 
-  at::Tensor forward(const model::Value& x) const { return adapter.forward(x, "proj", weights, sequences); }
+  at::Tensor forward(const model::Value& x) const { return weights.linear("proj", x, sequences); }
   at::Tensor base() const { return weights.at("proj.weight").stored->data; }
 };
 
 Layer make_layer(double dropout, bool bias, at::ScalarType dtype = at::kDouble, double scaling = 0.37) {
-  Layer layer{{}, {}, {}, {}, {}, LoraAdapter(scaling, dropout, kModule)};
+  Layer layer;
+  layer.weights.set_adapter("proj", std::make_shared<LoraAdapter>(scaling, dropout, kModule));
   const auto add = [&](const std::string& name, std::vector<std::int64_t> shape, std::uint64_t seed, bool trained) {
     const auto weight = weight_of(normal(std::move(shape), seed, dtype), trained);
     layer.weights.add(name, weight);
@@ -118,7 +118,8 @@ TEST(Lora, Bfloat16KeepsTheScaleExact) {
   model::Sequences sequences;
   sequences.offsets = {0, 1};
   const double fine = 1.0 + 1.0 / 1024;
-  const auto result = LoraAdapter(fine, 0, kModule).forward({one, {}}, "proj", weights, sequences);
+  weights.set_adapter("proj", std::make_shared<LoraAdapter>(fine, 0, kModule));
+  const auto result = weights.linear("proj", {one, {}}, sequences);
   EXPECT_EQ(gradients_of(result.sum(), {b.leaf})[0].item<double>(), fine);
 }
 

@@ -284,5 +284,56 @@ TEST(Elementwise, RefusesWhatItCannotDo) {
   EXPECT_THROW(rotary(a.data(), b.data(), b.data(), FloatType::f32, {2, 2, 8, 8, 15}, false, c.data()), Error);
 }
 
+TEST(Elementwise, CrossEntropy) {
+  const ModeGuard guard;
+  for (const auto mode : all_modes()) {
+    set_kernel_mode(mode);
+    for (const std::int64_t classes : {1, 2, 33, 1000, 9001}) {
+      for (const double scale : {1.0, 60.0}) {  // 60: most exponentials are nothing beside the largest
+        SCOPED_TRACE(fmt::format("{}, {} classes, scale {}", instruction_set_name(instruction_set()), classes, scale));
+        const std::int64_t rows = 5;
+        const Array logits(FloatType::f32, rows * classes, 3, scale);
+        std::vector<float> values(static_cast<std::size_t>(rows * classes));
+        std::vector<std::int64_t> labels;
+        for (std::size_t i = 0; i < values.size(); ++i) {
+          values[i] = static_cast<float>(logits[static_cast<std::int64_t>(i)]);
+        }
+        double expected = 0, size = 0;
+        Values gradient;
+        for (std::int64_t row = 0; row < rows; ++row) {
+          labels.push_back((row * 7919) % classes);
+          double top = logits[row * classes], sum = 0;
+          for (std::int64_t i = 0; i < classes; ++i) top = std::max(top, logits[row * classes + i]);
+          for (std::int64_t i = 0; i < classes; ++i) sum += std::exp(logits[row * classes + i] - top);
+          const double loss = std::log(sum) + top - logits[row * classes + labels.back()];
+          expected += loss, size += std::fabs(loss) + std::fabs(top);
+          for (std::int64_t i = 0; i < classes; ++i) {
+            gradient.push_back(std::exp(logits[row * classes + i] - top) / sum - (i == labels.back() ? 1 : 0));
+          }
+        }
+        auto copy = values;
+        // Without a gradient and with one, the loss is the same.
+        const double loss = cross_entropy(values.data(), labels.data(), rows, classes, true);
+        EXPECT_EQ(loss, cross_entropy(copy.data(), labels.data(), rows, classes, false));
+        // A float32 sum of up to 4,096 exponentials, each within 2 units: 1e-6 of its size is generous.
+        EXPECT_NEAR(expected, loss, 1e-6 * size + 1e-6);
+        for (std::size_t i = 0; i < gradient.size(); ++i) ASSERT_NEAR(gradient[i], values[i], 2e-6) << i;
+      }
+    }
+  }
+}
+
+TEST(Elementwise, CrossEntropyIsNotFiniteWhereALogitIsNot) {
+  for (const float bad : {std::nanf(""), std::numeric_limits<float>::infinity()}) {
+    std::vector<float> logits(100, 1.0f);
+    logits[37] = bad;
+    const std::int64_t label = 5;
+    EXPECT_FALSE(std::isfinite(cross_entropy(logits.data(), &label, 1, 100, true)));
+  }
+  std::vector<float> logits(4);
+  const std::int64_t label = 4;
+  EXPECT_THROW(cross_entropy(logits.data(), &label, 1, 4, false), Error);
+}
+
 }  // namespace
 }  // namespace lorica::kernels

@@ -7,6 +7,7 @@
 
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <vector>
 
 #include "base/error.hpp"
@@ -202,6 +203,45 @@ TEST(Gemm, PartsEqualTheWhole) {
   }
 }
 
+/// c_j = Σ_i a_i · b_ij + beta_j · c_j with blocks that are zero, of every kind, against the single products.
+TEST(Gemm, ProductsOfBlocks) {
+  const ModeGuard guard;
+  for (const auto mode : all_modes()) {
+    set_kernel_mode(mode);
+    SCOPED_TRACE(instruction_set_name(instruction_set()));
+    const std::int64_t m = 61;
+    const std::vector<std::int64_t> depths = {300, 16, 1}, widths = {128, 7, 48};
+    std::vector<std::unique_ptr<Stored>> a, b;
+    BlockProduct product;
+    for (std::size_t i = 0; i < depths.size(); ++i) {
+      a.push_back(std::make_unique<Stored>(Storage::f32, m, depths[i], i));
+      product.a.push_back(a.back()->source);
+    }
+    std::vector<std::vector<float>> found, expected;
+    for (std::size_t j = 0; j < widths.size(); ++j) {
+      const float beta = j == 1 ? 0.5f : 0.0f;
+      found.push_back(beta != 0 ? normal(m * widths[j], 50 + j)
+                                : std::vector<float>(static_cast<std::size_t>(m * widths[j]), std::nanf("")));
+      expected.push_back(found.back());
+      BlockProduct::Column column{{}, found.back().data(), widths[j], beta};
+      float next = beta;
+      for (std::size_t i = 0; i < depths.size(); ++i) {
+        if ((j == 0 && i == 1) || (j == 2 && i != 1)) {  // column 2 begins with the second operand
+          column.b.emplace_back();
+          continue;
+        }
+        b.push_back(std::make_unique<Stored>(i == 0 ? Storage::nf4 : Storage::bf16, widths[j], depths[i], 10 * j + i));
+        column.b.push_back(transposed(b.back()->source));
+        gemm(product.a[i], column.b.back(), next, expected[j].data(), widths[j]);
+        next = 1;
+      }
+      product.columns.push_back(std::move(column));
+    }
+    gemm(product);
+    for (std::size_t j = 0; j < widths.size(); ++j) EXPECT_EQ(expected[j], found[j]) << "column " << j;
+  }
+}
+
 TEST(Gemm, NothingToSum) {
   std::vector<float> c = {1, 2, 3, 4};
   const auto none = dense_matrix(nullptr, FloatType::f32, 2, 0, 0);
@@ -222,6 +262,9 @@ TEST(Gemm, RefusesWhatDoesNotFit) {
   EXPECT_THROW(dense_matrix(values.data(), FloatType::f32, 4, 4, 3), Error);
   EXPECT_THROW(packed_matrix(Code4::nf4, nullptr, values.data(), 96, 4, 4), Error);
   EXPECT_THROW(packed_matrix(Code4::nf4, nullptr, nullptr, 64, 4, 4), Error);
+  EXPECT_THROW(gemm(BlockProduct{{square, flat}, {{{square, square}, c.data(), 4, 0}}}), Error);
+  EXPECT_THROW(gemm(BlockProduct{{square, square}, {{{square}, c.data(), 4, 0}}}), Error);
+  EXPECT_THROW(gemm(BlockProduct{{square}, {{{MatrixSource()}, c.data(), 4, 0}}}), Error);
 }
 
 }  // namespace

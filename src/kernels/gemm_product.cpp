@@ -1,0 +1,302 @@
+// The blocked matrix product: how the work is cut, packed and dealt out to threads.
+//
+// The sum runs over slices: blocks of k, of the first a, then of the second, and so on. A is packed for as many slices
+// as fit into kPackedLimit bytes: for each slice, panels [k, tile rows]. Then the threads share out the columns of all
+// c: each packs a group of B panels [k, tile_columns] for itself, slice by slice, and runs A's panels past them. One B
+// panel stays in the first cache meanwhile, a block of A's rows in the second.
+#include "kernels/gemm_product.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <new>
+
+#include "base/parallel.hpp"
+#include "kernels/gemm_impl.hpp"
+#include "kernels/mode.hpp"
+
+namespace lorica::kernels {
+namespace {
+
+constexpr std::int64_t kPackedLimit = 5 << 19;  // bytes of packed A; 12 MiB were 15 % slower at k = 4,864
+constexpr std::int64_t kGroupPanels = 4;        // panels of B that share one pass over A
+constexpr std::int64_t kChunk = 64;             // columns that are transposed at a time, in the first cache
+
+const GemmKernel& implementation() {
+  switch (instruction_set()) {
+    case InstructionSet::avx512:
+      return kGemmAvx512;
+    case InstructionSet::avx2:
+      return kGemmAvx2;
+    case InstructionSet::reference:
+      break;
+  }
+  return kGemmReference;
+}
+
+std::int64_t cache_bytes([[maybe_unused]] int level, std::int64_t otherwise) {
+#if defined(_SC_LEVEL1_DCACHE_SIZE)
+  const long bytes = ::sysconf(level == 1 ? _SC_LEVEL1_DCACHE_SIZE : _SC_LEVEL2_CACHE_SIZE);
+  if (bytes > 0) return bytes;
+#endif
+  return otherwise;
+}
+
+constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) {
+  return (a + b - 1) / b;
+}
+constexpr std::int64_t round_up(std::int64_t a, std::int64_t b) {
+  return divide_up(a, b) * b;
+}
+
+/// A float array that a thread keeps from call to call: fresh memory would cost a page fault every 4 KiB.
+class Scratch {
+ public:
+  float* get(std::int64_t count) {
+    if (count > count_) {
+      memory_.reset(static_cast<float*>(std::aligned_alloc(64, static_cast<std::size_t>(round_up(count * 4, 64)))));
+      count_ = memory_ ? count : 0;
+      if (!memory_) throw std::bad_alloc();
+    }
+    return memory_.get();
+  }
+
+ private:
+  struct Free {
+    void operator()(float* p) const { std::free(p); }
+  };
+  std::unique_ptr<float, Free> memory_;
+  std::int64_t count_ = 0;
+};
+
+/// A block of k, of one a.
+struct Slice {
+  std::size_t term;           ///< which a
+  std::int64_t begin, count;  ///< in its k
+  std::int64_t offset;        ///< of its panels in the packed rows: the counts of the slices packed before it
+};
+
+/// Slices that are packed together.
+struct Chunk {
+  std::size_t begin, end;
+  std::int64_t length;  ///< the sum of their counts
+};
+
+/// A panel of tile_columns columns of one c.
+struct Panel {
+  std::size_t column;
+  std::int64_t first, width;
+};
+
+class Blocked {
+ public:
+  explicit Blocked(const BlockProduct& product)
+      : kernel_(implementation()), product_(product), m_(product.a.front().logical_rows()) {
+    cut_depth();
+    cut_rows();
+    cut_columns();
+  }
+
+  void run() {
+    for (row_ = 0; row_ < m_; row_ += packed_rows_) {
+      rows_ = std::min(packed_rows_, m_ - row_);
+      for (const auto& chunk : chunks_) {
+        pack_a(chunk);
+        multiply(chunk);
+      }
+    }
+  }
+
+ private:
+  void cut_depth() {
+    static const std::int64_t first_cache = cache_bytes(1, 32 << 10);
+    const std::int64_t most = std::max<std::int64_t>(32, first_cache * 2 / 3 / (kernel_.tile_columns * 4) / 32 * 32);
+    for (std::size_t term = 0; term < product_.a.size(); ++term) {
+      const std::int64_t k = product_.a[term].logical_columns();
+      if (k == 0) continue;
+      const std::int64_t depth = round_up(divide_up(k, divide_up(k, most)), 32);
+      for (std::int64_t begin = 0; begin < k; begin += depth) {
+        slices_.push_back({term, begin, std::min(depth, k - begin), 0});
+      }
+      depth_ = std::max(depth_, std::min(depth, k));
+    }
+  }
+
+  void cut_rows() {
+    static const std::int64_t second_cache = cache_bytes(2, 256 << 10);
+    packed_rows_ = std::min(m_, kPackedLimit / (depth_ * 4) / kernel_.tile_rows * kernel_.tile_rows);
+    // Tiles of equal height: 16 rows in two of 8 keep more of the units busy than 14 and 2.
+    const std::int64_t panels = divide_up(packed_rows_, kernel_.tile_rows);
+    tile_rows_ = divide_up(packed_rows_, panels);
+    const std::int64_t tall = std::max<std::int64_t>(1, second_cache * 5 / 8 / (depth_ * 4) / tile_rows_);
+    cached_rows_ = divide_up(panels, divide_up(panels, tall)) * tile_rows_;
+    for (std::size_t i = 0; i < slices_.size(); ++i) {
+      auto& slice = slices_[i];
+      if (chunks_.empty() || (chunks_.back().length + slice.count) * packed_rows_ * 4 > kPackedLimit) {
+        chunks_.push_back({i, i, 0});
+      }
+      auto& chunk = chunks_.back();
+      slice.offset = chunk.length;
+      chunk.length += slice.count;
+      chunk.end = i + 1;
+    }
+  }
+
+  void cut_columns() {
+    for (std::size_t column = 0; column < product_.columns.size(); ++column) {
+      const auto& blocks = product_.columns[column].b;
+      const auto block = std::find_if(blocks.begin(), blocks.end(), [](const auto& b) { return !b.empty(); });
+      const std::int64_t n = block->logical_columns(), wide = kernel_.tile_columns;
+      for (std::int64_t first = 0; first < n; first += wide) {
+        panels_.push_back({column, first, std::min(wide, n - first)});
+      }
+      const auto term = static_cast<std::size_t>(block - blocks.begin());
+      const auto slice = std::find_if(slices_.begin(), slices_.end(), [&](const Slice& s) { return s.term >= term; });
+      first_slice_.push_back(static_cast<std::size_t>(slice - slices_.begin()));
+    }
+  }
+
+  /// Packs `width` rows (of A) or columns (of B) from `index` on, for k in [begin, begin + count): out [count, panel]
+  /// with zeros beyond width. `along`: the stored rows run along k.
+  void pack(const MatrixSource& source, bool along, std::int64_t index, std::int64_t width, std::int64_t panel,
+            std::int64_t begin, std::int64_t count, float* out) const {
+    if (along) {
+      if (width < panel) std::memset(out, 0, static_cast<std::size_t>(count * panel) * sizeof(float));
+      return kernel_.read(source, begin, count, index, width, out, panel);
+    }
+    if (!source.packed() && source.type == FloatType::f32 && width == panel) {
+      const auto* first = static_cast<const float*>(source.data) + index * source.stride + begin;
+      return kernel_.interleave(first, source.stride, width, count, out);
+    }
+    static thread_local Scratch scratch;
+    float* rows = scratch.get(panel * kChunk);
+    if (width < panel) std::memset(rows, 0, static_cast<std::size_t>(panel * kChunk) * sizeof(float));
+    for (std::int64_t at = 0; at < count; at += kChunk) {
+      const std::int64_t length = std::min(kChunk, count - at);
+      kernel_.read(source, index, width, begin + at, length, rows, kChunk);
+      kernel_.interleave(rows, kChunk, panel, length, out + at * panel);
+    }
+  }
+
+  /// Where A's panel that begins at packed row `row` lies (slices one after another).
+  float* packed_a(std::int64_t row, const Slice& slice) const {
+    return buffer_ + slice.offset * rows_ + row * slice.count;
+  }
+
+  void pack_a(const Chunk& chunk) {
+    static thread_local Scratch scratch;
+    buffer_ = scratch.get(rows_ * chunk.length);
+    const std::int64_t panels = divide_up(rows_, tile_rows_);
+    const auto slices = static_cast<std::int64_t>(chunk.end - chunk.begin);
+    const std::int64_t grain = std::max<std::int64_t>(1, (1 << 15) / (tile_rows_ * depth_));
+    parallel_for(panels * slices, grain, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i) {
+        const std::int64_t row = i / slices * tile_rows_;
+        const auto& slice = slices_[chunk.begin + static_cast<std::size_t>(i % slices)];
+        const auto& a = product_.a[slice.term];
+        const std::int64_t width = std::min(tile_rows_, rows_ - row);
+        pack(a, a.transposed, row_ + row, width, width, slice.begin, slice.count, packed_a(row, slice));
+      }
+    });
+  }
+
+  /// Few columns and many threads: the rows are cut too, and each part packs B for itself.
+  void multiply(const Chunk& chunk) {
+    const auto panels = static_cast<std::int64_t>(panels_.size());
+    const std::int64_t tall = divide_up(rows_, tile_rows_), threads = thread_count(), wanted = 2 * threads;
+    const std::int64_t parts = panels >= wanted ? 1 : std::clamp<std::int64_t>(wanted / panels, 1, divide_up(tall, 8));
+    const std::int64_t part_rows = divide_up(tall, parts) * tile_rows_;
+    // Runs of panels, as many for each thread, of about equal length: they hardly differ in cost.
+    const std::int64_t runs = std::min({panels, 4 * threads, round_up(divide_up(panels, kGroupPanels), threads)});
+    parallel_for(runs * parts, 1, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i) {
+        const std::int64_t run = i % runs, first_row = i / runs * part_rows;
+        const std::int64_t last_row = std::min(rows_, first_row + part_rows);
+        const std::int64_t last = (run + 1) * panels / runs;
+        for (std::int64_t panel = run * panels / runs; panel < last && first_row < last_row; panel += kGroupPanels) {
+          group_product(chunk, panel, std::min(kGroupPanels, last - panel), first_row, last_row);
+        }
+      }
+    });
+  }
+
+  /// c[first … last, columns of `group` panels] += its part of the sum over the chunk.
+  void group_product(const Chunk& chunk, std::int64_t begin, std::int64_t group, std::int64_t first,
+                     std::int64_t last) const {
+    static thread_local Scratch scratch;
+    const std::int64_t wide = kernel_.tile_columns;
+    float* packed = scratch.get(group * wide * depth_);
+    for (std::size_t s = chunk.begin; s < chunk.end; ++s) {
+      const auto& slice = slices_[s];
+      const auto source = [&](std::int64_t j) -> const MatrixSource& {
+        return product_.columns[panels_[static_cast<std::size_t>(begin + j)].column].b[slice.term];
+      };
+      for (std::int64_t j = 0; j < group; ++j) {
+        const auto& panel = panels_[static_cast<std::size_t>(begin + j)];
+        const auto& b = source(j);
+        if (b.empty()) continue;
+        pack(b, !b.transposed, panel.first, panel.width, wide, slice.begin, slice.count,
+             packed + j * wide * slice.count);
+      }
+      for (std::int64_t row = first; row < last; row += cached_rows_) {
+        const std::int64_t end = std::min(last, row + cached_rows_);
+        for (std::int64_t j = 0; j < group; ++j) {
+          if (source(j).empty()) continue;
+          panel_product(panels_[static_cast<std::size_t>(begin + j)], packed + j * wide * slice.count, s, row, end);
+        }
+      }
+    }
+  }
+
+  /// One B panel against A's panels of the rows [first, last).
+  void panel_product(const Panel& panel, const float* b, std::size_t s, std::int64_t first, std::int64_t last) const {
+    const auto& slice = slices_[s];
+    const auto& column = product_.columns[panel.column];
+    const float beta = s == first_slice_[panel.column] ? column.beta : 1.0f;
+    for (std::int64_t row = first; row < last; row += tile_rows_) {
+      const int rows = static_cast<int>(std::min(tile_rows_, rows_ - row));
+      float* target = column.c + (row_ + row) * column.stride + panel.first;
+      if (panel.width == kernel_.tile_columns) {
+        kernel_.tile(rows, slice.count, packed_a(row, slice), b, beta, target, column.stride);
+      } else {
+        partial_tile(rows, slice.count, packed_a(row, slice), b, beta, target, column.stride, panel.width);
+      }
+    }
+  }
+
+  /// A tile that reaches beyond c's last column.
+  void partial_tile(int rows, std::int64_t count, const float* a, const float* b, float beta, float* c,
+                    std::int64_t stride, std::int64_t width) const {
+    float tile[16 * 64];
+    kernel_.tile(rows, count, a, b, 0.0f, tile, kernel_.tile_columns);
+    for (int i = 0; i < rows; ++i) {
+      for (std::int64_t j = 0; j < width; ++j) {
+        float& target = c[i * stride + j];
+        target = beta == 0.0f ? tile[i * kernel_.tile_columns + j] : tile[i * kernel_.tile_columns + j] + beta * target;
+      }
+    }
+  }
+
+  const GemmKernel& kernel_;
+  const BlockProduct& product_;
+  const std::int64_t m_;
+  std::vector<Slice> slices_;
+  std::vector<Chunk> chunks_;
+  std::vector<Panel> panels_;
+  std::vector<std::size_t> first_slice_;  ///< by column: where its sum begins
+  std::int64_t depth_ = 0;                ///< of the deepest slice
+  std::int64_t tile_rows_ = 0, cached_rows_ = 0, packed_rows_ = 0;
+  std::int64_t row_ = 0, rows_ = 0;  ///< the part of A that is packed now
+  float* buffer_ = nullptr;
+};
+
+}  // namespace
+
+void run_blocked(const BlockProduct& product) {
+  Blocked(product).run();
+}
+
+}  // namespace lorica::kernels

@@ -1,0 +1,25 @@
+// A stored weight as the CPU's matrix product reads it: in place, without a dense copy.
+#pragma once
+
+#include "kernels/gemm.hpp"
+#include "quant/weight.hpp"
+
+namespace lorica::quant {
+
+/// Whether kernels/gemm.hpp multiplies x [tokens, …] with this weight: float32 on a CPU whose instructions it is
+/// written for, and for a dense weight rows enough to be worth packing it. ATen does the rest.
+bool has_kernel(const at::Tensor& x, const StoredWeight& weight);
+
+/// Valid as long as the weight's tensors and this object live.
+struct KernelWeight {
+  explicit KernelWeight(const StoredWeight& weight);
+  kernels::MatrixSource source;  ///< [rows, columns] as stored
+
+ private:
+  at::Tensor absmax_;
+};
+
+/// A 2-dimensional float tensor on the CPU whose rows are contiguous, as an operand.
+kernels::MatrixSource matrix_of(const at::Tensor& tensor);
+
+}  // namespace lorica::quant
