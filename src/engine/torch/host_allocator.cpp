@@ -17,6 +17,7 @@ namespace lorica::engine {
 namespace {
 
 constexpr std::size_t kSmall = 128 << 10;                // malloc's own limit for what it keeps in its heap at first
+constexpr std::size_t kHugePage = 2 << 20;
 constexpr std::size_t kMostKept = std::size_t{1} << 30;  // idle memory that other programs may want
 
 class HostAllocator final : public c10::Allocator {
@@ -100,10 +101,24 @@ class HostAllocator final : public c10::Allocator {
     memory_.kept -= piece.bytes;
   }
 
-  static void* map(std::size_t bytes) {
+  static char* map_pages(std::size_t bytes) {
     void* data = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (data == MAP_FAILED) throw std::bad_alloc();
-    return data;
+    return static_cast<char*>(data);
+  }
+
+  /// Large pieces begin at a huge page and ask for such: products read many rows at once, each on a page of its own.
+  static void* map(std::size_t bytes) {
+    if (bytes < 2 * kHugePage) return map_pages(bytes);
+    char* const data = map_pages(bytes + kHugePage);
+    const auto before = (kHugePage - reinterpret_cast<std::uintptr_t>(data) % kHugePage) % kHugePage;
+    char* const begin = data + before;
+    if (before > 0) ::munmap(data, before);
+    ::munmap(begin + bytes, kHugePage - before);
+#if defined(MADV_HUGEPAGE)
+    ::madvise(begin, bytes, MADV_HUGEPAGE);  // without effect where the system has none
+#endif
+    return begin;
   }
 
   c10::Allocator* small_ = c10::GetDefaultCPUAllocator();
