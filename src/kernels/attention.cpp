@@ -160,10 +160,15 @@ class Call {
            "attention of {} heads over {} key heads", shape_.heads, shape_.kv_heads);
     ensure(shape_.window >= 0 && shape_.scale >= 0, "attention with a window of {} and a scale of {}", shape_.window,
            shape_.scale);
-    ensure(shape_.q_stride >= width_ && shape_.k_stride >= shape_.kv_heads * shape_.head_size &&
-               shape_.v_stride >= shape_.kv_heads * shape_.head_size,
-           "attention: the strides {}, {} and {} are shorter than a token", shape_.q_stride, shape_.k_stride,
-           shape_.v_stride);
+    const auto fits = [](std::int64_t stride, std::int64_t gradient, std::int64_t width) {
+      return stride >= width && (gradient == 0 || gradient >= width);
+    };
+    const std::int64_t narrow = shape_.kv_heads * shape_.head_size;
+    ensure(fits(shape_.q_stride, shape_.dq_stride, width_) && fits(shape_.k_stride, shape_.dk_stride, narrow) &&
+               fits(shape_.v_stride, shape_.dv_stride, narrow),
+           "attention: tokens of {} and {} values do not fit strides of {}, {}, {}, gradients {}, {}, {}", width_,
+           narrow, shape_.q_stride, shape_.k_stride, shape_.v_stride, shape_.dq_stride, shape_.dk_stride,
+           shape_.dv_stride);
     ensure(!shape_.offsets.empty() && shape_.offsets.front() == 0 && key_offsets_.size() == shape_.offsets.size() &&
                key_offsets_.front() == 0,
            "attention: offsets must start at 0, and there must be as many for the keys as for the queries");
@@ -258,8 +263,11 @@ void attention_backward(const void* q, const void* k, const void* v, const void*
                         const void* dout, FloatType type, const AttentionShape& shape, void* dq, void* dk, void* dv) {
   ensure(shape.key_offsets.empty(), "attention's backward takes as many keys as queries");
   const Call call(type, shape);
+  const std::int64_t q_stride = shape.dq_stride > 0 ? shape.dq_stride : shape.q_stride;
+  const std::int64_t k_stride = shape.dk_stride > 0 ? shape.dk_stride : shape.k_stride;
+  const std::int64_t v_stride = shape.dv_stride > 0 ? shape.dv_stride : shape.v_stride;
   if (type == FloatType::f32) {
-    return call.backward(q, k, v, out, lse, dout, {dq, dk, dv, shape.q_stride, shape.k_stride, shape.v_stride});
+    return call.backward(q, k, v, out, lse, dout, {dq, dk, dv, q_stride, k_stride, v_stride});
   }
   // Sums over a sequence in 16 bits would lose most of their digits: they are made in float32 and rounded at the end.
   const std::int64_t wide = shape.heads * shape.head_size, narrow = shape.kv_heads * shape.head_size;
@@ -268,9 +276,9 @@ void attention_backward(const void* q, const void* k, const void* v, const void*
   };
   const auto dq32 = sums_of(wide), dk32 = sums_of(narrow), dv32 = sums_of(narrow);
   call.backward(q, k, v, out, lse, dout, {dq32.get(), dk32.get(), dv32.get(), wide, narrow, narrow});
-  call.round(dq32.get(), shape.heads, dq, shape.q_stride);
-  call.round(dk32.get(), shape.kv_heads, dk, shape.k_stride);
-  call.round(dv32.get(), shape.kv_heads, dv, shape.v_stride);
+  call.round(dq32.get(), shape.heads, dq, q_stride);
+  call.round(dk32.get(), shape.kv_heads, dk, k_stride);
+  call.round(dv32.get(), shape.kv_heads, dv, v_stride);
 }
 
 }  // namespace lorica::kernels

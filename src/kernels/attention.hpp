@@ -23,11 +23,10 @@ struct AttentionShape {
                                               ///< than queries (a cache) has its queries at the end
   std::int64_t heads = 0, kv_heads = 0;       ///< query head h reads key head h / (heads / kv_heads)
   std::int64_t head_size = 0;
-  std::int64_t q_stride = 0;  ///< of q and dq
-  std::int64_t k_stride = 0;  ///< of k and dk
-  std::int64_t v_stride = 0;  ///< of v and dv
-  std::int64_t window = 0;    ///< token i sees the tokens j with i − window < j ≤ i; 0: all j ≤ i
-  float scale = 0;            ///< of the scores, > 0; 0: head_size^(−1/2)
+  std::int64_t q_stride = 0, k_stride = 0, v_stride = 0;
+  std::int64_t dq_stride = 0, dk_stride = 0, dv_stride = 0;  ///< of the gradients; 0: as those of q, k, v
+  std::int64_t window = 0;  ///< token i sees the tokens j with i − window < j ≤ i; 0: all j ≤ i
+  float scale = 0;          ///< of the scores, > 0; 0: head_size^(−1/2)
 
   std::int64_t tokens() const { return offsets.empty() ? 0 : offsets.back(); }
 };
@@ -46,8 +45,8 @@ void attention(const void* q, const void* k, const void* v, FloatType type, cons
 /// Its gradients: with P = exp(scale · q kᵀ − lse), dP = dout vᵀ and D = Σ dout · out of each row,
 ///   dv = Pᵀ dout,   dS = scale · P · (dP − D),   dq = dS k,   dk = dSᵀ q   (sums over the heads that share a key
 ///   head).
-/// out, lse as `attention` made them, dout like out; dq, dk, dv have the shapes and strides of q, k, v and are
-/// overwritten. `key_offsets` must be empty.
+/// out, lse as `attention` made them, dout like out; dq, dk, dv have the shapes of q, k, v and are overwritten.
+/// `key_offsets` must be empty.
 void attention_backward(const void* q, const void* k, const void* v, const void* out, const float* lse,
                         const void* dout, FloatType type, const AttentionShape& shape, void* dq, void* dk, void* dv);
 

@@ -86,6 +86,8 @@ AttentionShape shape_of(const Case& c, const Inputs& in) {
   shape.offsets = c.offsets;
   shape.heads = c.kv_heads * c.group, shape.kv_heads = c.kv_heads, shape.head_size = c.size;
   shape.q_stride = in.q.stride, shape.k_stride = in.k.stride, shape.v_stride = in.v.stride;
+  // dq has q's stride (0), dk and dv have their own.
+  shape.dk_stride = in.k.width, shape.dv_stride = in.v.width + 4 * c.gap;
   shape.window = c.window, shape.scale = c.scale;
   return shape;
 }
@@ -94,8 +96,8 @@ struct Results {
   Results(const Case& c, const Inputs& in)
       : out(c.type, in.q.tokens, in.q.width, 0),
         dq(c.type, in.q.tokens, in.q.width, c.gap),
-        dk(c.type, in.k.tokens, in.k.width, 2 * c.gap),
-        dv(c.type, in.v.tokens, in.v.width, 3 * c.gap),
+        dk(c.type, in.k.tokens, in.k.width, 0),
+        dv(c.type, in.v.tokens, in.v.width, 4 * c.gap),
         lse(static_cast<std::size_t>(in.q.tokens * c.kv_heads * c.group)) {
     const auto shape = shape_of(c, in);
     attention(in.q.data(), in.k.data(), in.v.data(), c.type, shape, out.data(), lse.data());
@@ -405,6 +407,7 @@ TEST(Attention, RefusesWhatItCannotDo) {
   bad([](auto& s) { s.heads = 3, s.kv_heads = 2, s.q_stride = s.k_stride = s.v_stride = 64; });
   bad([](auto& s) { s.window = -1; });
   bad([](auto& s) { s.k_stride = 15; });
+  bad([](auto& s) { s.dq_stride = 31; });
   bad([&](auto& s) { s.offsets = late; });
   bad([&](auto& s) { s.offsets = backwards; });
   bad([&](auto& s) { s.key_offsets = fewer; });
