@@ -2,6 +2,7 @@
 // picked at run time. They know nothing of tensors; results do not depend on the number of threads.
 #pragma once
 
+#include "kernels/attention.hpp"
 #include "kernels/blockwise_4bit.hpp"
 #include "kernels/blockwise_8bit.hpp"
 #include "kernels/elementwise.hpp"

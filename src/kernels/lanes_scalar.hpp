@@ -29,6 +29,12 @@ struct ScalarLanes {
   static Float exponential(Float x) { return std::exp(x); }
   static Float maximum(Float a, Float b) { return a > b ? a : b; }
   static float sum(Float x) { return x; }
+  static Float max(Float a, Float b) { return a > b ? a : b; }
+  static float greatest(Float x) { return x; }
+  /// x in the lanes [begin, end), `otherwise` in the others; begin and end may lie outside.
+  static Float keep(Float x, std::int64_t begin, std::int64_t end, float otherwise) {
+    return begin <= 0 && end > 0 ? x : otherwise;
+  }
 };
 
 }  // namespace

@@ -47,6 +47,19 @@ struct Avx2Lanes {
     const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
   }
+  static Float max(Float a, Float b) { return _mm256_max_ps(a, b); }
+  static float greatest(Float x) {
+    const __m128 four = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+  }
+  /// x in the lanes [begin, end), `otherwise` in the others; begin and end may lie outside.
+  static Float keep(Float x, std::int64_t begin, std::int64_t end, float otherwise) {
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    const __m256i before = _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(begin)), lane);
+    const __m256i inside = _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(end)), lane);
+    return _mm256_blendv_ps(set(otherwise), x, _mm256_castsi256_ps(_mm256_andnot_si256(before, inside)));
+  }
   /// The operands' order matters: min and max return the second if either is NaN, so a NaN stays.
   static Float clamp(Float x, float low, float high) {
     return _mm256_max_ps(_mm256_set1_ps(low), _mm256_min_ps(_mm256_set1_ps(high), x));

@@ -42,6 +42,15 @@ struct Avx512Lanes {
   static Float exponential(Float x) { return lanes_exponential<Avx512Lanes>(x); }
   static Float maximum(Float a, Float b) { return _mm512_max_ps(a, b); }
   static float sum(Float x) { return _mm512_reduce_add_ps(x); }
+  static Float max(Float a, Float b) { return _mm512_max_ps(a, b); }
+  static float greatest(Float x) { return _mm512_reduce_max_ps(x); }
+  /// x in the lanes [begin, end), `otherwise` in the others; begin and end may lie outside.
+  static Float keep(Float x, std::int64_t begin, std::int64_t end, float otherwise) {
+    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __mmask16 from = _mm512_cmple_epi32_mask(_mm512_set1_epi32(static_cast<int>(begin)), lane);
+    const __mmask16 inside = _mm512_mask_cmpgt_epi32_mask(from, _mm512_set1_epi32(static_cast<int>(end)), lane);
+    return _mm512_mask_mov_ps(set(otherwise), inside, x);
+  }
   /// The operands' order matters: min and max return the second if either is NaN, so a NaN stays.
   static Float clamp(Float x, float low, float high) {
     return _mm512_max_ps(_mm512_set1_ps(low), _mm512_min_ps(_mm512_set1_ps(high), x));

@@ -1,5 +1,6 @@
 // On other architectures CMake compiles this file instead of the AVX versions. The CPU reports no AVX there, so
 // these are never called; they are the reference.
+#include "kernels/attention_blocks.hpp"
 #include "kernels/blockwise_4bit_impl.hpp"
 #include "kernels/elementwise_rows.hpp"
 #include "kernels/gemm_scalar.hpp"
@@ -27,5 +28,8 @@ const Elementwise kElementwiseAvx512 = elementwise_over<ScalarLanes>();
 
 const GemmKernel kGemmAvx2 = gemm_over<ScalarGemm, 4, 4>();
 const GemmKernel kGemmAvx512 = gemm_over<ScalarGemm, 4, 4>();
+
+const AttentionKernel kAttentionAvx2 = AttentionBlocks<ScalarLanes, kGemmAvx2, 4, 4>::kernel();
+const AttentionKernel kAttentionAvx512 = AttentionBlocks<ScalarLanes, kGemmAvx512, 4, 4>::kernel();
 
 }  // namespace lorica::kernels

@@ -1,12 +1,92 @@
 #include "model/ops/attention.hpp"
 
 #include <ATen/ATen.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 #include <optional>
 
+#include "kernels/attention.hpp"
+#include "kernels/mode.hpp"
+
 namespace lorica::model {
 namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+using Offsets = std::vector<std::int64_t>;
+
+/// Whether kernels/attention.hpp does it. ATen does the rest.
+bool has_kernel(const at::Tensor& q) {
+  return q.is_cpu() && (q.scalar_type() == at::kFloat || q.scalar_type() == at::kBFloat16) && q.numel() > 0 &&
+         kernels::attention_takes_head_size(q.size(2)) &&
+         kernels::instruction_set() != kernels::InstructionSet::reference;
+}
+
+kernels::FloatType type_of(const at::Tensor& x) {
+  return x.scalar_type() == at::kFloat ? kernels::FloatType::f32 : kernels::FloatType::bf16;
+}
+
+/// x itself if the heads of each token are contiguous, as those of a slice of a fused product are; otherwise a copy.
+at::Tensor with_whole_tokens(const at::Tensor& x) {
+  const bool whole = x.stride(2) == 1 && x.stride(1) == x.size(2) && x.stride(0) >= x.size(1) * x.size(2);
+  return whole ? x : x.contiguous();
+}
+
+/// `offsets` must outlive the result.
+kernels::AttentionShape shape_of(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const Offsets& offsets,
+                                 std::int64_t window) {
+  kernels::AttentionShape shape;
+  shape.offsets = offsets;
+  shape.heads = q.size(1), shape.kv_heads = k.size(1), shape.head_size = q.size(2);
+  shape.q_stride = q.stride(0), shape.k_stride = k.stride(0), shape.v_stride = v.stride(0);
+  shape.dq_stride = shape.heads * shape.head_size;
+  shape.dk_stride = shape.dv_stride = shape.kv_heads * shape.head_size;
+  shape.window = window;
+  return shape;
+}
+
+struct RaggedAttention : torch::autograd::Function<RaggedAttention> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& q_in, const at::Tensor& k_in,
+                            const at::Tensor& v_in, const Offsets& offsets, std::int64_t window) {
+    const auto q = with_whole_tokens(q_in), k = with_whole_tokens(k_in), v = with_whole_tokens(v_in);
+    auto out = at::empty({q.size(0), q.size(1) * q.size(2)}, q.options());
+    auto lse = at::empty({q.size(1), q.size(0)}, q.options().dtype(at::kFloat));
+    kernels::attention(q.data_ptr(), k.data_ptr(), v.data_ptr(), type_of(q), shape_of(q, k, v, offsets, window),
+                       out.data_ptr(), lse.data_ptr<float>());
+    ctx->save_for_backward({q, k, v, out, lse});
+    ctx->saved_data["offsets"] = offsets;
+    ctx->saved_data["window"] = window;
+    return out;
+  }
+
+  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    const auto saved = ctx->get_saved_variables();
+    const auto &q = saved[0], &k = saved[1], &v = saved[2], &out = saved[3];
+    const auto dout = grads[0].contiguous();
+    const auto like = [](const at::Tensor& x) { return at::empty(x.sizes(), x.options()); };
+    auto dq = like(q), dk = like(k), dv = like(v);
+    const auto offsets = ctx->saved_data["offsets"].toIntVector();
+    kernels::attention_backward(q.data_ptr(), k.data_ptr(), v.data_ptr(), out.data_ptr(), saved[4].data_ptr<float>(),
+                                dout.data_ptr(), type_of(q),
+                                shape_of(q, k, v, offsets, ctx->saved_data["window"].toInt()), dq.data_ptr(),
+                                dk.data_ptr(), dv.data_ptr());
+    return {dq, dk, dv, at::Tensor(), at::Tensor()};
+  }
+};
+
+/// New tokens of one sequence behind a cache that holds them already. Without gradients.
+at::Tensor behind_cache(const at::Tensor& q_in, const LayerCache& cache, std::int64_t window) {
+  const auto q = with_whole_tokens(q_in);
+  const Offsets queries{0, q.size(0)}, keys{0, cache.length};
+  auto shape = shape_of(q, cache.keys, cache.values, queries, window);
+  shape.key_offsets = keys;
+  auto out = at::empty({q.size(0), q.size(1) * q.size(2)}, q.options());
+  auto lse = at::empty({q.size(1), q.size(0)}, q.options().dtype(at::kFloat));
+  kernels::attention(q.data_ptr(), cache.keys.data_ptr(), cache.values.data_ptr(), type_of(q), shape, out.data_ptr(),
+                     lse.data_ptr<float>());
+  return out;
+}
 
 /// [rows, heads, dim] -> [1, heads, rows, dim], a view.
 at::Tensor by_head(const at::Tensor& x) {
@@ -56,6 +136,7 @@ at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
 
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const Sequences& sequences,
                      std::int64_t window) {
+  if (has_kernel(q)) return RaggedAttention::apply(q, k, v, sequences.offsets, window);
   if (sequences.count() == 1) return attend(q, k, v, window);
   std::vector<at::Tensor> parts;
   for (std::int64_t s = 0; s < sequences.count(); ++s) {
@@ -83,6 +164,8 @@ at::Tensor cached_attention(const at::Tensor& q, const at::Tensor& k, const at::
   cache.keys.narrow(0, past, rows).copy_(k);
   cache.values.narrow(0, past, rows).copy_(v);
   cache.length = past + rows;
+  const bool wants_gradient = at::GradMode::is_enabled() && q.requires_grad();
+  if (has_kernel(q) && !wants_gradient) return behind_cache(q, cache, window);
   if (past == 0) return attend(q, k, v, window);
   const auto first = window > 0 ? std::max<std::int64_t>(0, past - window + 1) : 0;
   const auto count = cache.length - first;

@@ -7,8 +7,9 @@ namespace lorica::model {
 
 /// softmax(q kᵀ / sqrt(head_dim)) v within each sequence, causal; with `window` > 0 a token sees itself and the window
 /// − 1 tokens before it. q [T, heads, head_dim], k and v [T, kv_heads, head_dim] (heads a multiple of kv_heads: query
-/// head h reads key head h / (heads / kv_heads)). Returns [T, heads · head_dim]. Autograd through ATen's own attention
-/// kernels.
+/// head h reads key head h / (heads / kv_heads)). Returns [T, heads · head_dim]. Any token stride.
+/// On a CPU, float32 and bfloat16, by kernels/attention.hpp, which keeps q, k, v, the result and float32 [heads, T] for
+/// backward; otherwise through ATen's attention and its autograd.
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const Sequences& sequences,
                      std::int64_t window);
 

@@ -5,11 +5,13 @@
 
 #include <limits>
 
+#include "kernels/modes.hpp"
 #include "model/gradient_check.hpp"
 
 namespace lorica::model {
 namespace {
 
+using test::expect_directional;
 using test::expect_gradients;
 using test::gradients_of;
 using test::leaf;
@@ -87,6 +89,72 @@ TEST(Attention, MatchesFiniteDifferences) {
   }
 }
 
+/// How far two float32 or bfloat16 results of one attention may be apart, relatively to the largest value: some √d + √T
+/// roundings of 2⁻²⁴ in scores of magnitude 20; in bfloat16 the stored result, and D = Σ dout · out with it, besides.
+double apart(at::ScalarType dtype) {
+  return dtype == at::kFloat ? 2e-5 : 3 * 0x1p-8;
+}
+
+// Every instruction set, `reference` being ATen, against the masked softmax in float64.
+TEST(Attention, KernelsAndAtenEqualAMaskedSoftmax) {
+  const kernels::ModeGuard guard;
+  for (const auto dtype : {at::kFloat, at::kBFloat16}) {
+    for (const Case& item : {Case{{0, 70}, 0, 6, 2}, Case{{0, 1, 66, 71}, 0, 7, 1}, Case{{0, 12, 14, 150}, 40, 4, 2}}) {
+      const auto tokens = item.offsets.back();
+      auto q = leaf({tokens, item.heads, 16}, 1, dtype), k = leaf({tokens, item.kv_heads, 16}, 2, dtype);
+      auto v = leaf({tokens, item.kv_heads, 16}, 3, dtype);
+      const auto direction = normal({tokens, item.heads * 16}, 4, dtype);
+      const auto wide = [](const at::Tensor& x) { return x.detach().to(at::kDouble).requires_grad_(true); };
+      const auto q64 = wide(q), k64 = wide(k), v64 = wide(v);
+      const auto theirs = reference(q64, k64, v64, item.offsets, item.window);
+      const auto expected = gradients_of((theirs * direction.to(at::kDouble)).sum(), {q64, k64, v64});
+      for (const auto mode : kernels::all_modes()) {
+        kernels::set_kernel_mode(mode);
+        SCOPED_TRACE(
+            fmt::format("{}, offsets {}, window {}", c10::toString(dtype), fmt::join(item.offsets, " "), item.window));
+        const auto ours = attention(q, k, v, sequences_of(item.offsets), item.window);
+        ASSERT_EQ(ours.scalar_type(), dtype);
+        EXPECT_LT(relative_difference(ours, theirs), apart(dtype));
+        const auto found = torch::autograd::grad({ours}, {q, k, v}, {direction});
+        for (std::size_t i = 0; i < 3; ++i) EXPECT_LT(relative_difference(found[i], expected[i]), apart(dtype)) << i;
+      }
+    }
+  }
+}
+
+TEST(Attention, KernelMatchesFiniteDifferences) {
+  const kernels::ModeGuard guard;
+  for (const auto mode : kernels::all_modes()) {
+    kernels::set_kernel_mode(mode);
+    const std::vector<at::Tensor> leaves{leaf({20, 4, 8}, 1), leaf({20, 2, 8}, 2), leaf({20, 2, 8}, 3)};
+    const auto direction = normal({20, 32}, 4);
+    const auto loss = [&] {
+      return (attention(leaves[0], leaves[1], leaves[2], sequences_of({0, 13, 20}), 6) * direction).sum();
+    };
+    expect_directional([&] { return loss().item<double>(); }, leaves, gradients_of(loss(), leaves), 1e-2);
+  }
+}
+
+// q, k and v as slices of one fused product, and heads that are not next to each other: the same bits as copies of
+// them.
+TEST(Attention, TakesSlices) {
+  const auto fused = leaf({33, 8, 16}, 1), direction = normal({33, 64}, 2);
+  const auto run = [&](const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+    return attention(q, k, v, sequences_of({0, 20, 33}), 0);
+  };
+  const auto slices = run(fused.narrow(1, 0, 4), fused.narrow(1, 4, 2), fused.narrow(1, 6, 2));
+  const auto by_head = fused.transpose(0, 1).contiguous().transpose(0, 1);
+  const auto scattered = run(by_head.narrow(1, 0, 4), by_head.narrow(1, 4, 2), by_head.narrow(1, 6, 2));
+  const auto copies =
+      run(fused.narrow(1, 0, 4).contiguous(), fused.narrow(1, 4, 2).contiguous(), fused.narrow(1, 6, 2).contiguous());
+  EXPECT_TRUE(slices.equal(copies));
+  EXPECT_TRUE(scattered.equal(copies));
+  const auto gradient = [&](const at::Tensor& y) { return gradients_of((y * direction).sum(), {fused})[0]; };
+  const auto expected = gradient(copies);
+  EXPECT_TRUE(gradient(slices).equal(expected));
+  EXPECT_TRUE(gradient(scattered).equal(expected));
+}
+
 // peers.md B9: what else is in the batch changes nothing, not even a bit.
 TEST(Attention, PackedSequencesAreEachAlone) {
   const std::vector<std::int64_t> offsets{0, 7, 8, 30};
@@ -101,11 +169,21 @@ TEST(Attention, PackedSequencesAreEachAlone) {
   }
 }
 
+std::vector<std::pair<kernels::KernelMode, std::int64_t>> modes_and_windows(const std::vector<std::int64_t>& windows) {
+  std::vector<std::pair<kernels::KernelMode, std::int64_t>> all;
+  for (const auto mode : kernels::all_modes()) {
+    for (const auto window : windows) all.emplace_back(mode, window);
+  }
+  return all;
+}
+
 // A prompt at once, then token by token (and a few at a time), past the cache's first capacity of 256 rows.
 TEST(CachedAttention, StepByStepEqualsAllAtOnce) {
   constexpr std::int64_t kTokens = 300;
+  const kernels::ModeGuard guard;
   const auto q = normal({kTokens, 4, 8}, 1), k = normal({kTokens, 2, 8}, 2), v = normal({kTokens, 2, 8}, 3);
-  for (const std::int64_t window : {0, 1, 40, 1000}) {
+  for (const auto& [mode, window] : modes_and_windows({0, 1, 40, 1000})) {
+    kernels::set_kernel_mode(mode);
     const auto whole = attention(q, k, v, sequences_of({0, kTokens}), window);
     LayerCache cache;
     std::vector<at::Tensor> parts;
