@@ -29,4 +29,8 @@ MemoryFigures machine_memory();
 std::uint64_t resident_bytes();
 std::uint64_t peak_resident_bytes();
 
+/// Seconds since this process was started, to 10 ms: from before its libraries were loaded. 0 where the system doesn't
+/// tell (no /proc).
+double seconds_since_process_start();
+
 }  // namespace lorica

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <memory>
 #include <set>
+#include <utility>
 
 #include "base/error.hpp"
 #include "base/files.hpp"
@@ -88,7 +89,9 @@ class Run {
     resume();
     open_folder();
     const InterruptGuard interrupt;
+    start_->ready_seconds = seconds_since_process_start();
     rehearse();
+    start_->first_step_seconds = seconds_since_process_start();
     const bool finished = train(interrupt);
     conclude(finished);
     world_.barrier();
@@ -134,6 +137,7 @@ class Run {
   std::unique_ptr<MetricsWriter> metrics_;
   optim::ScheduleOptions schedule_;
   EvaluationSchedule evaluations_;
+  std::optional<StartMetrics> start_;  ///< until the first record took it
   double matrix_gflops_ = 0;
   std::int64_t step_ = 0, total_steps_ = 0, last_evaluated_ = -1, last_saved_ = -1;
   std::int64_t first_step_ = 0;
@@ -156,6 +160,7 @@ void Run::read_data() {
 void Run::load_engine() {
   const auto start = Clock::now();
   engine_ = engine::make_engine(config_, engine::Purpose::train, &world_);
+  start_ = StartMetrics{seconds_since(start), peak_resident_bytes(), 0, 0};
   facts_ = engine_->facts();
   check_token_ids(data_.train, facts_.vocabulary, *data_.tokenizer);
   check_token_ids(data_.eval, facts_.vocabulary, *data_.tokenizer);
@@ -299,6 +304,7 @@ void Run::train_step(const InterruptGuard& interrupt) {
     metrics.matmul_share = total.flops / world_.size() / metrics.step_seconds / 1e9 / matrix_gflops_;
   }
   metrics.peak_memory_bytes = total.peak_memory;
+  metrics.start = std::exchange(start_, std::nullopt);
   metrics_->step(metrics);
 }
 

@@ -72,6 +72,11 @@ StepMetrics parse_step(const json& object) {
   metrics.tokens_per_second = number(timing, "tokens_per_second");
   metrics.matmul_share = optional_number(timing, "matmul_share");
   metrics.peak_memory_bytes = timing.at("peak_memory_bytes").get<std::uint64_t>();
+  if (timing.contains("start")) {
+    const auto& start = timing.at("start");
+    metrics.start = StartMetrics{number(start, "load_seconds"), start.at("loaded_peak_bytes").get<std::uint64_t>(),
+                                 number(start, "ready_seconds"), number(start, "first_step_seconds")};
+  }
   return metrics;
 }
 
@@ -107,6 +112,14 @@ std::string to_jsonl(const StepMetrics& metrics) {
       .number("tokens_per_second", metrics.tokens_per_second)
       .number("matmul_share", metrics.matmul_share)
       .integer("peak_memory_bytes", static_cast<std::int64_t>(metrics.peak_memory_bytes));
+  if (metrics.start) {
+    Object start;
+    start.number("load_seconds", metrics.start->load_seconds)
+        .integer("loaded_peak_bytes", static_cast<std::int64_t>(metrics.start->loaded_peak_bytes))
+        .number("ready_seconds", metrics.start->ready_seconds)
+        .number("first_step_seconds", metrics.start->first_step_seconds);
+    timing.raw("start", start.end());
+  }
   Object object;
   object.text("kind", "train")
       .integer("step", metrics.step)

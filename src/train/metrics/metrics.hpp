@@ -15,6 +15,14 @@
 
 namespace lorica::train {
 
+/// How the process came to its first step; in the record of the first step that it makes.
+struct StartMetrics {
+  double load_seconds = 0;              ///< reading, quantizing and placing the weights, adapters included
+  std::uint64_t loaded_peak_bytes = 0;  ///< peak resident memory when that was done
+  double ready_seconds = 0;             ///< from the start of the process until everything was ready: data, model, plan
+  double first_step_seconds = 0;        ///< until its first step began: after the trial of the heaviest micro-batch
+};
+
 /// One optimizer step. Counts are of this step alone, over all ranks and micro-batches.
 struct StepMetrics {
   std::int64_t step = 0;               ///< 1-based
@@ -33,6 +41,7 @@ struct StepMetrics {
   double tokens_per_second = 0;
   std::optional<double> matmul_share;   ///< 0…1 of this machine's measured matrix-product speed
   std::uint64_t peak_memory_bytes = 0;  ///< of the device, or of the process where that is the CPU
+  std::optional<StartMetrics> start;    ///< in the first record of a process
 };
 
 /// One evaluation, made after `step` optimizer steps (0: before the first).

@@ -3,8 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <numeric>
 #include <set>
+#include <thread>
 
 #include "base/error.hpp"
 #include "base/hash.hpp"
@@ -146,6 +148,13 @@ TEST(Machine, FactsAreSane) {
   std::vector<char> block(64 << 20, 1);
   EXPECT_GE(peak_resident_bytes(), block.size());
   EXPECT_FALSE(cpu_name().empty());
+}
+
+TEST(Machine, TheProcessKnowsItsAge) {
+  const double before = seconds_since_process_start();
+  EXPECT_LT(before, 600);  // of this test program
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  EXPECT_NEAR(seconds_since_process_start() - before, 0.1, 0.09);
 }
 
 TEST(Errors, CarryTheExitCode) {
