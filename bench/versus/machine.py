@@ -9,6 +9,7 @@ from pathlib import Path
 
 from measure import HERE, Settings, python, watched
 
+LIMITS = ("float32", "bfloat16", "avx2", "matmul")  # of describe_machine: GFLOP/s
 # Prints the best GFLOP/s of torch's float32 product over x·Wᵀ and dy·W at the shapes of a 0.5B model with 512 tokens, and a square one: the speed
 # that a program on LibTorch can hope for. A machine that is shared has slow moments: the best of several turns is the machine's own.
 MATMUL = """

@@ -74,6 +74,7 @@ def describe_side(side: dict, unit: str, matmul: float) -> str:
 
 
 def row_line(name: str, row: dict, matmul: float) -> str:
+    matmul = row.get("matmul", matmul)  # as it was known when the row was measured
     bars = [f"≥ {row['speed_bar']:g}" if row["speed_bar"] else "", f"≤ {row['memory_bar']:g}" if row["memory_bar"] else ""]
     sides = [describe_side(row[side], row["unit"], matmul) for side in SIDES]
     ratios = ["void", "void"] if row["void"] else [f"{row['speed']:.2f} ×", f"{row['memory']:.2f} ×"]
