@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
@@ -96,4 +97,10 @@ def worst_difference(ours: list[float], theirs: list[float]) -> float:
     """Relative, of the losses of each step."""
     if len(ours) != len(theirs):
         raise SystemExit(f"{len(ours)} losses against {len(theirs)}")
-    return max((abs(a - b) / abs(b) for a, b in zip(ours, theirs)), default=0.0)
+    return largest(abs(a - b) / abs(b) for a, b in zip(ours, theirs))
+
+
+def largest(values) -> float:
+    """NaN if one of them is: max() would pass over it."""
+    values = list(values)
+    return math.nan if any(math.isnan(value) for value in values) else max(values, default=0.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 import statistics
 from typing import TYPE_CHECKING
 
-from measure import Measurement, worst_difference
+from measure import Measurement, largest, worst_difference
 
 if TYPE_CHECKING:
     from rows import Row
@@ -36,7 +36,7 @@ def loss_faults(row: Row, rounds: list[dict[str, Measurement]], result: dict) ->
     if row.loss_tolerance is not None:
         if any(len(each[side].losses) == 0 for each in rounds for side in SIDES):
             return ["void: a side reported no losses"]
-        result["loss_difference"] = difference = max(worst_difference(each["lorica"].losses, each["peer"].losses) for each in rounds)
+        result["loss_difference"] = difference = largest(worst_difference(each["lorica"].losses, each["peer"].losses) for each in rounds)
         if not difference <= row.loss_tolerance:  # a NaN, too
             faults.append(f"void: losses differ by {difference:.1e}, {row.loss_tolerance:.0e} is allowed")
     for key in row.same:
