@@ -97,7 +97,7 @@ def results(each, share=None):
 
 def test_the_table_says_what_was_judged():
     good = summary.summarize(row(speed=1.5, memory=0.5), in_rounds([run([9, 1], 40_000_000, flops=40e9)], [run([9, 2], 100_000_000, flops=40e9)]))
-    text = summary.markdown(results(good, shares.judge_start([{"ready_seconds": 3.5, "load_seconds": 1, "first_step_seconds": 4}], "a command")))
+    text = summary.markdown(results(good, shares.judge_start([{"ready_seconds": 2.5, "load_seconds": 1, "first_step_seconds": 3.5}], "a command")))
     line = next(line for line in text.splitlines() if line.startswith("| `qlora`"))
     assert line == ("| `qlora`: what | 512 tokens/s (± 0 %), 40 MB, 40 GFLOP/s = 50% | the peer: 256 tokens/s (± 0 %), 100 MB, 20 GFLOP/s = 25% | 2.00 × | ≥ 1.5 | 0.40 × | ≤ 0.5 "
                     "| met | 0e+00 |")
