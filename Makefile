@@ -1,5 +1,5 @@
 # The two commands of a newcomer are `make demo` and `make test`; each installs what is missing, builds, and runs.
-# Settings: PREFIX (install), BUILD (build folder), JOBS, DEMO_ARGS, TEST_ARGS (pytest), CMAKE_ARGS.
+# Settings: PREFIX (install), BUILD (build folder), JOBS, DEMO_ARGS, TEST_ARGS (pytest), BENCH_ARGS, CMAKE_ARGS.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -12,6 +12,7 @@ JOBS ?= $(shell cores=$$(nproc); fit=$$(awk '/MemAvailable/ {print int($$2 / 157
           echo $$(( fit < 1 ? 1 : fit < cores ? fit : cores )))
 TEST_ARGS ?=
 DEMO_ARGS ?=
+BENCH_ARGS ?=
 CMAKE_ARGS ?=
 # Ubuntu 22.04's own g++ is 11; bootstrap installs 12 beside it.
 ifeq ($(origin CXX),default)
@@ -92,6 +93,13 @@ tsan: setup ## Unit tests of the layers without LibTorch, and of parallel/, unde
 	@cmake --build build-tsan -j $(JOBS) --target $(addprefix test_,$(LIGHT_LAYERS)) test_parallel
 	@ctest --test-dir build-tsan --output-on-failure -R '$(LIGHT_TESTS)'
 	@TSAN_OPTIONS=halt_on_error=1:suppressions=$(CURDIR)/tests/tsan.supp build-tsan/test_parallel --gtest_brief=1
+
+##@ Speed
+.PHONY: bench
+bench: ## Beside PEFT, bitsandbytes, TRL and tokenizers; BENCH_ARGS goes to bench/versus/run (rows, --rounds, --layers)
+	@scripts/bootstrap --if-changed --bench
+	@$(MAKE) --no-print-directory compile TARGETS="lorica tokenize_lines"
+	@$(PYTHON) bench/versus/run --build $(BUILD) $(BENCH_ARGS)
 
 ##@ Source
 .PHONY: format format-check tidy docs docs-check

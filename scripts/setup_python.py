@@ -185,6 +185,7 @@ def install_tomlplusplus() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tests", action="store_true", help="also requirements-test.txt")
+    parser.add_argument("--bench", action="store_true", help="also requirements-bench.txt")
     parser.add_argument("--cmake", action="store_true", help="CMake from PyPI: the system's is missing or too old")
     parser.add_argument("--ninja", action="store_true", help="Ninja from PyPI")
     parser.add_argument("--tomlplusplus", action="store_true", help="toml++'s headers from PyPI")
@@ -205,6 +206,9 @@ def main() -> None:
     if options.tests:
         peers = requirement_lines(ROOT / "requirements-test.txt")
         once("tests", "\n".join(peers), lambda: install_requirements("requirements-test.txt", peers))
+    if options.bench:
+        more = requirement_lines(ROOT / "requirements-bench.txt")
+        once("bench", "\n".join(more), lambda: install_requirements("requirements-bench.txt", more))
     say("ready")
 
 

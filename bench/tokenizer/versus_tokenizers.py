@@ -38,7 +38,7 @@ def ours(tool, folder, strings, threads):
     data = [s.encode() for s in strings]
     path.write_bytes(b"".join(struct.pack("<I", len(t)) + t for t in data))
     out = subprocess.run([tool, "time", folder, path, str(threads)], capture_output=True, text=True, check=True)
-    seconds, count = out.stdout.split()
+    seconds, count, _ = out.stdout.split()
     return float(seconds), int(count)
 
 

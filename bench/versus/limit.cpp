@@ -1,6 +1,6 @@
 // What the cores can do at best: multiply-adds in float32 and dot products of bfloat16, with nothing but registers.
-// Usage: limit THREADS. Prints a line of JSON: GFLOP/s over all threads, the best of several turns (0: no such instruction).
-// Every thread runs 12 to 16 independent chains, more than latency times throughput of any x86 core.
+// Usage: limit THREADS. Prints a line of JSON: GFLOP/s over all threads, the best of several turns (0: no such
+// instruction). Every thread runs 12 to 16 independent chains, more than latency times throughput of any x86 core.
 #include <immintrin.h>
 
 #include <algorithm>
@@ -82,5 +82,6 @@ int main(int count, char** arguments) {
   const int threads = count > 1 ? std::atoi(arguments[1]) : 1;
   const bool avx512 = __builtin_cpu_supports("avx512f"), bf16 = __builtin_cpu_supports("avx512bf16");
   const double avx2 = best(fma_avx2, threads);
-  std::printf("{\"avx2\": %.1f, \"float32\": %.1f, \"bfloat16\": %.1f}\n", avx2, avx512 ? best(fma_avx512, threads) : avx2, bf16 ? best(dot_bf16, threads) : 0.0);
+  std::printf("{\"avx2\": %.1f, \"float32\": %.1f, \"bfloat16\": %.1f}\n", avx2,
+              avx512 ? best(fma_avx512, threads) : avx2, bf16 ? best(dot_bf16, threads) : 0.0);
 }

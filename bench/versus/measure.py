@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
 import shutil
 import statistics
 import sys
@@ -23,6 +25,8 @@ class Settings:
     cores: list[int]
     steps: int
     examples: int
+    layers: int = 24
+    corpus: Path = Path()  # what the tokenizing rows read
 
     @property
     def threads(self) -> int:
@@ -36,6 +40,7 @@ class Measurement:
     peak: int  # bytes, resident
     command: str
     units: float = 0  # tokens, examples, bytes: of one step, or of the whole
+    flops: float = 0  # of one step, as mathematics needs them; 0: not counted
     facts: dict = field(default_factory=dict)
 
     def time(self) -> float:
@@ -59,6 +64,7 @@ def watched(command: list, settings: Settings, more: dict[str, str] | None = Non
 
 
 def train_with_lorica(settings: Settings, *arguments, steps: int | None = None, model: Path | None = None, data: str = "rows.jsonl", tokens: int = 512) -> Measurement:
+    """`lorica train` with nothing logged, evaluated or saved in between. Facts: `start`, how it came to its first step."""
     output = settings.work / "out"
     shutil.rmtree(output, ignore_errors=True)
     command = [settings.build / "lorica", "train", "--model_name", model or settings.work / "model", "--dataset", settings.work / data, "--output_dir", output,
@@ -66,18 +72,35 @@ def train_with_lorica(settings: Settings, *arguments, steps: int | None = None, 
                "--save_model", "false", "--log_to", "none", "--preview", "false", *(["--max_steps", steps] if steps else []), *arguments]
     result = watched(command, settings)
     rows = [row for row in map(json.loads, (output / "metrics.jsonl").read_text().splitlines()) if row["kind"] == "train"]
-    return Measurement([row["timing"]["step_seconds"] for row in rows], [row["loss"] for row in rows], max(result.peaks(1)), result.command, tokens)
+    return Measurement([row["timing"]["step_seconds"] for row in rows], [row["loss"] for row in rows], max(result.peaks(1)), result.command, tokens,
+                       facts={"start": rows[0]["timing"]["start"]})
 
 
-def run_python_peer(settings: Settings, script: str, *arguments, units: float = 512) -> Measurement:
+def recomputes(settings: Settings) -> bool:
+    """Whether the last run of Lorica recomputed its layers: its own record of the options says so."""
+    return says_recompute((settings.work / "out" / "config.toml").read_text())
+
+
+def says_recompute(config: str) -> bool:
+    resolved = dict(re.findall(r'^(recompute|use_gradient_checkpointing)\s*=\s*"?(\w+)"?', config, re.MULTILINE))
+    return resolved["recompute"] == "recompute" or (resolved["recompute"] == "auto" and resolved["use_gradient_checkpointing"] == "true")
+
+
+def run_python_peer(settings: Settings, script: str, *arguments) -> Measurement:
     """peers/<script>, which prints its report as one line of JSON."""
-    result = watched([python(), HERE / "peers" / script, settings.work, *arguments], settings)
+    result = watched([python(), HERE / "peers" / script, *arguments], settings)
     report = json.loads(next(line for line in result.output.splitlines() if line.startswith('{"losses"')))
-    return Measurement(report.pop("seconds"), report.pop("losses"), max(result.peaks(1)), result.command, units, report)
+    return Measurement(report.pop("seconds"), report.pop("losses"), max(result.peaks(1)), result.command, facts=report)
 
 
 def worst_difference(ours: list[float], theirs: list[float]) -> float:
     """Relative, of the losses of each step."""
     if len(ours) != len(theirs):
         raise SystemExit(f"{len(ours)} losses against {len(theirs)}")
-    return max((abs(a - b) / abs(b) for a, b in zip(ours, theirs)), default=0.0)
+    return largest(abs(a - b) / abs(b) for a, b in zip(ours, theirs))
+
+
+def largest(values) -> float:
+    """NaN if one of them is: max() would pass over it."""
+    values = list(values)
+    return math.nan if any(math.isnan(value) for value in values) else max(values, default=0.0)

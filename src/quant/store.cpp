@@ -113,15 +113,44 @@ double value_at(const io::TensorView& view, std::int64_t index) {
   return kernels::load_float(element, float_type(*torch_dtype(view.dtype)), 0);
 }
 
+/// Element by element, in loops that the compiler turns into vectors. `in` may lie at any address.
+template <class Element, class ToFloat>
+void convert_elements(const std::byte* in, std::int64_t count, kernels::FloatType type, void* out, ToFloat to_float) {
+  const auto value = [&](std::int64_t i) {
+    Element element;
+    std::memcpy(&element, in + static_cast<std::size_t>(i) * sizeof element, sizeof element);
+    return to_float(element);
+  };
+  if (type == kernels::FloatType::f32) {
+    auto* to = static_cast<float*>(out);
+    for (std::int64_t i = 0; i < count; ++i) to[i] = value(i);
+    return;
+  }
+  auto* to = static_cast<std::uint16_t*>(out);
+  if (type == kernels::FloatType::bf16) {
+    for (std::int64_t i = 0; i < count; ++i) to[i] = kernels::float_to_bf16(value(i));
+  } else {
+    for (std::int64_t i = 0; i < count; ++i) to[i] = kernels::float_to_f16(value(i));
+  }
+}
+
 /// `count` values from `first` on, in `type`, written to `out`.
 void convert(const io::TensorView& view, std::int64_t first, std::int64_t count, kernels::FloatType type, void* out) {
   const std::size_t size = io::dtype_size(view.dtype);
+  const std::byte* in = view.data + static_cast<std::size_t>(first) * size;
   if (torch_dtype(view.dtype) != at::kDouble && float_type(*torch_dtype(view.dtype)) == type) {
-    std::memcpy(out, view.data + static_cast<std::size_t>(first) * size, static_cast<std::size_t>(count) * size);
+    std::memcpy(out, in, static_cast<std::size_t>(count) * size);
     return;
   }
-  for (std::int64_t i = 0; i < count; ++i) {
-    kernels::store_float(out, type, i, static_cast<float>(value_at(view, first + i)));
+  switch (view.dtype) {
+    case io::Dtype::f32:
+      return convert_elements<float>(in, count, type, out, [](float value) { return value; });
+    case io::Dtype::f64:
+      return convert_elements<double>(in, count, type, out, [](double value) { return static_cast<float>(value); });
+    case io::Dtype::bf16:
+      return convert_elements<std::uint16_t>(in, count, type, out, kernels::bf16_to_float);
+    default:  // store_from let nothing else in
+      return convert_elements<std::uint16_t>(in, count, type, out, kernels::f16_to_float);
   }
 }
 

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <filesystem>
@@ -105,6 +106,7 @@ class Run {
   void plan_steps();
   void resume();
   void open_folder();
+  bool first_is_heaviest(const data::MicroBatch& heaviest) const;
   void rehearse();
   bool train(const InterruptGuard& interrupt);
   void train_step(const InterruptGuard& interrupt);
@@ -212,21 +214,39 @@ void Run::open_folder() {
   metrics_ = std::make_unique<MetricsWriter>(options);
 }
 
+/// Whether the step that comes holds a micro-batch that asks for as much memory as `heaviest`.
+bool Run::first_is_heaviest(const data::MicroBatch& heaviest) const {
+  const auto longest = [](const data::MicroBatch& batch) {
+    std::int32_t most = 0;
+    for (std::size_t s = 0; s + 1 < batch.offsets.size(); ++s) {
+      most = std::max(most, batch.offsets[s + 1] - batch.offsets[s]);
+    }
+    return most;
+  };
+  const auto batches = sampler_->step_for(mesh_.data_rank(), mesh_.data_parallel()).micro_batches;
+  return std::any_of(batches.begin(), batches.end(), [&](const data::MicroBatch& batch) {
+    return batch.tokens() >= heaviest.tokens() && longest(batch) >= longest(heaviest);
+  });
+}
+
 /// The heaviest micro-batch and one evaluation batch before the first step, so that what would run out of memory does
-/// so now and not hours in (peers.md B18, B19).
+/// so now and not hours in (peers.md B18, B19). Where the first step is as heavy as any (rows that are all cut to one
+/// length), it is the trial itself. Several processes always try: what one leaves out, the others would wait for.
 void Run::rehearse() {
   if (step_ >= total_steps_) return;
   const auto heaviest = sampler_->largest_micro_batch();
-  // As many as a pipeline's first stage holds at a time.
-  const std::vector<data::MicroBatch> in_flight(
-      static_cast<std::size_t>(std::min<std::int64_t>(mesh_.stages, config_.gradient_accumulation_steps)), heaviest);
-  engine_->forward_backward(in_flight, 0.0, step_);
-  engine_->discard_gradients();
+  std::string outcome = "the first step is as heavy as any";
+  if (world_.size() > 1 || !first_is_heaviest(heaviest)) {
+    // As many as a pipeline's first stage holds at a time.
+    const std::vector<data::MicroBatch> in_flight(
+        static_cast<std::size_t>(std::min<std::int64_t>(mesh_.stages, config_.gradient_accumulation_steps)), heaviest);
+    engine_->forward_backward(in_flight, 0.0, step_);
+    engine_->discard_gradients();
+    outcome = fmt::format("the heaviest micro-batch ({} tokens in {} sequences) ran; peak memory so far {}",
+                          format_count(heaviest.tokens()), heaviest.sequences(), format_bytes(peak_resident_bytes()));
+  }
   matrix_gflops_ = engine::measure_matrix_speed(config_);
-  spdlog::info(
-      "the heaviest micro-batch ({} tokens in {} sequences) ran; peak memory so far {}; matrix products run at {:.0f} "
-      "GFLOP/s here",
-      format_count(heaviest.tokens()), heaviest.sequences(), format_bytes(peak_resident_bytes()), matrix_gflops_);
+  spdlog::info("{}; matrix products run at {:.0f} GFLOP/s here", outcome, matrix_gflops_);
   if (evaluations_.active() && !resumed_step_) evaluate();
 }
 

@@ -37,6 +37,19 @@ def test_a_run_leaves_what_the_readme_promises(lorica, training, output, train_t
     assert not [path for path in output.rglob("*") if "tmp" in path.name or path.name.startswith(".")]
 
 
+@pytest.mark.parametrize("last, tried", [("cup book", False), ("cup book " * 20, True)])
+def test_the_heaviest_micro_batch_is_tried_unless_the_first_step_is_as_heavy(lorica, training, output, tmp_path, last, tried):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"text": text}) + "\n" for text in ["cup book"] * 7 + [last]))
+    result = lorica.ok(*training, "--dataset", rows, "--train_on", "all", "--batch_size", "2", "--gradient_accumulation_steps", "1", "--shuffle", "false", "--max_steps", "2")
+    assert ("the heaviest micro-batch (" in result.text) == tried
+    assert ("the first step is as heavy as any" in result.text) != tried
+    first, second = metrics(output)
+    start = first["timing"]["start"]
+    assert 0 < start["load_seconds"] < start["ready_seconds"] < start["first_step_seconds"] < 600
+    assert start["loaded_peak_bytes"] <= first["timing"]["peak_memory_bytes"] and "start" not in second["timing"]
+
+
 def test_training_learns(lorica, training, output):
     lorica.ok(*training, "--train_type", "full", "--max_steps", "120", "--num_epochs", "100", "--lr", "3e-3")
     losses = [record["loss"] for record in metrics(output)]

@@ -60,11 +60,11 @@ def main() -> None:
     model = PeftModel.from_pretrained(model, options.folder / "adapter", is_trainable=True)
     tokenizer = transformers.AutoTokenizer.from_pretrained(options.folder / "model")
     lines = (options.folder / "instructions.jsonl").read_text(encoding="utf-8").splitlines()[: options.examples]
-    # Tokenized here: SFTTrainer would add an end token, which our side would then have to add as well.
-    rows = datasets.Dataset.from_list([{"input_ids": tokenizer(json.loads(line)["text"], add_special_tokens=False).input_ids} for line in lines])
+    # Tokenized here, before the clock runs, and with the end token that both sides put after a text.
+    rows = datasets.Dataset.from_list([{"input_ids": tokenizer(json.loads(line)["text"], add_special_tokens=False).input_ids + [tokenizer.eos_token_id]} for line in lines])
     arguments = SFTConfig(
         output_dir=str(options.folder / "trl-output"), per_device_train_batch_size=options.batch, num_train_epochs=1, max_length=1024, packing=options.packing,
-        learning_rate=options.lr, lr_scheduler_type="constant", optim="adamw_torch_fused", adam_beta2=0.95, adam_epsilon=1e-5, weight_decay=0.1, max_grad_norm=1e9,
+        learning_rate=options.lr, lr_scheduler_type="constant", optim="adamw_torch_fused", adam_beta2=0.95, adam_epsilon=1e-5, weight_decay=0.1, max_grad_norm=0.0,
         bf16=False, use_cpu=True, save_strategy="no", logging_steps=1, report_to="none", disable_tqdm=True, gradient_checkpointing=True,
         gradient_checkpointing_kwargs={"use_reentrant": False}, dataloader_pin_memory=False)
     clock = Clock()

@@ -107,6 +107,7 @@ quant::StoredWeight BlockLoader::base_weight(const model::ParameterSpec& spec, c
   if (!files_) return quant::store(dummy(spec), format, spec.checkpoint_name);
   if (spec.role == model::Role::linear && quant::is_prequantized(*files_, spec.checkpoint_name)) {
     auto stored = quant::load_prequantized(*files_, spec.checkpoint_name);
+    files_->release(files_->at(spec.checkpoint_name));
     if (format.kind == quant::Kind::dense && trains_ && config_.train_type != config::TrainType::qlora && !noted_) {
       spdlog::info("the base model is stored in 4 bits and is used as it is");
       noted_ = true;

@@ -5,8 +5,8 @@
 //   tokenize_lines encode MODEL TEXTS OUT [--no-special]   OUT: one JSON list of ids a line
 //   tokenize_lines decode MODEL IDS OUT [--skip-special]   IDS: one JSON list a line; OUT: records as above
 //   tokenize_lines stream MODEL IDS OUT                    the same through StreamDecoder
-//   tokenize_lines time MODEL TEXTS THREADS                prints seconds of the best of five passes, and the number of
-//   ids
+//   tokenize_lines time MODEL TEXTS THREADS [PASSES]       prints seconds of the best of five (PASSES) passes, the
+//                                                          number of ids, and Σ id·place modulo 2⁶⁴ over all of them
 #include <chrono>
 #include <cstring>
 #include <fstream>
@@ -52,23 +52,26 @@ std::string stream(const Tokenizer& tokenizer, const Ids& ids) {
   return text + decoder.finish();
 }
 
-void time_encoding(const Tokenizer& tokenizer, const std::vector<std::string_view>& texts, int threads) {
+void time_encoding(const Tokenizer& tokenizer, const std::vector<std::string_view>& texts, int threads, int passes) {
   lorica::set_thread_count(threads);
   double best = 1e30;
-  std::size_t count = 0;
-  for (int pass = 0; pass < 5; ++pass) {
+  std::uint64_t count = 0, sum = 0;
+  for (int pass = 0; pass < passes; ++pass) {
     const auto start = std::chrono::steady_clock::now();
     const auto lists = tokenizer.encode_batch(texts, false);
     best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-    count = 0;
-    for (const Ids& ids : lists) count += ids.size();
+    count = sum = 0;
+    for (const Ids& ids : lists) {
+      for (const TokenId id : ids) sum += static_cast<std::uint64_t>(id) * ++count;
+    }
   }
-  std::cout << best << ' ' << count << '\n';
+  std::cout << best << ' ' << count << ' ' << sum << '\n';
 }
 
 int run(const std::vector<std::string>& args) {
   if (args.size() < 4) {
-    std::cerr << "usage: tokenize_lines encode|decode|stream MODEL INPUT OUTPUT [flag], or time MODEL TEXTS THREADS\n";
+    std::cerr << "usage: tokenize_lines encode|decode|stream MODEL INPUT OUTPUT [flag], or time MODEL TEXTS THREADS "
+                 "[PASSES]\n";
     return 2;
   }
   const std::string& mode = args[0];
@@ -76,7 +79,7 @@ int run(const std::vector<std::string>& args) {
   const std::string input = lorica::read_file(args[2]);
   const bool flag = args.size() > 4;
   if (mode == "time") {
-    time_encoding(tokenizer, records_of(input), std::stoi(args[3]));
+    time_encoding(tokenizer, records_of(input), std::stoi(args[3]), flag ? std::stoi(args[4]) : 5);
     return 0;
   }
   std::ofstream out(args[3], std::ios::binary);
