@@ -16,7 +16,7 @@
 namespace lorica::engine {
 namespace {
 
-constexpr std::size_t kSmall = 128 << 10;                // malloc's own limit for what it keeps in its heap at first
+constexpr std::size_t kSmall = 128 << 10;  // malloc's own limit for what it keeps in its heap at first
 constexpr std::size_t kHugePage = 2 << 20;
 constexpr std::size_t kMostKept = std::size_t{1} << 30;  // idle memory that other programs may want
 
