@@ -50,7 +50,7 @@ enum class DatasetFormat {
 enum class TrainOn { completion, all };
 enum class Truncation { truncate, drop, error, split };
 enum class DocumentAttention { isolated };
-enum class Kernels { automatic, reference };
+enum class Kernels { automatic, reference, avx2, avx512 };
 /// How parameters, gradients and optimizer state are spread over the data-parallel processes.
 enum class Sharding { full_shard, shard_grad_op, ddp, hybrid_full_shard, hybrid_shard_grad_op };
 enum class LoadFormat { automatic, dummy };

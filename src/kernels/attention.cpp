@@ -12,7 +12,6 @@
 #include <cstdlib>
 #include <memory>
 #include <new>
-#include <utility>
 #include <vector>
 
 #include "base/error.hpp"
@@ -26,8 +25,8 @@ namespace {
 constexpr std::int64_t kForwardRows =
     448;  // rows (queries × heads) of a task: what packing a block of keys is spread over
 constexpr std::int64_t kFewestQueries = 16;  // of a forward task, when there are few tasks for many threads
-constexpr std::int64_t kShortSequence = 1024;
-constexpr std::int64_t kShortChunk = 64;  // of queries and keys in the backward of a short sequence, for more tasks
+// Of queries and keys in backward. Half as many were 10 to 18 % slower on one thread (lengths 100 to 512).
+constexpr std::int64_t kChunk = kAttentionKeys;
 
 const AttentionKernel& implementation() {
   switch (instruction_set()) {
@@ -109,38 +108,22 @@ class Call {
   void backward(const void* q, const void* k, const void* v, const void* out, const float* lse, const void* dout,
                 const Sums& sums) const {
     std::vector<float> products(static_cast<std::size_t>(shape_.heads * shape_.tokens()));
-    prepare(out, dout, sums, products.data());
     const std::int64_t floats = kernel_.backward_scratch(shape_.head_size);
     std::vector<Task> tasks;
     for (std::int64_t diagonal = 0; tasks = backward_tasks(diagonal), !tasks.empty(); ++diagonal) {
       run_tasks(tasks, [&](const Task& task) {
-        const AttentionGradients gradients{rows_of(task, dout, type_, width_),
+        const AttentionGradients gradients{rows_of(task, out, type_, width_),
+                                           rows_of(task, dout, type_, width_),
                                            values(task, lse),
-                                           values(task, std::as_const(products).data()),
+                                           values(task, products.data()),
                                            rows_of(task, sums.dq, FloatType::f32, sums.q_stride),
                                            keys_of(task, sums.dk, FloatType::f32, sums.k_stride),
                                            keys_of(task, sums.dv, FloatType::f32, sums.v_stride)};
         const auto one = head(task, q, k, v);
         kernel_.backward(one, gradients, task.first, task.first + task.count, task.first_key,
-                         std::min(one.keys, task.first_key + chunk(one.keys)), scratch(floats));
+                         std::min(one.keys, task.first_key + kChunk), scratch(floats));
       });
     }
-  }
-
-  /// Zeroes the gradients and sums dout · out of each row.
-  void prepare(const void* out, const void* dout, const Sums& sums, float* products) const {
-    parallel_for(shape_.tokens(), 64, [&](std::int64_t begin, std::int64_t end) {
-      kernel_.row_products({out, type_, width_, shape_.heads, shape_.head_size},
-                           {dout, type_, width_, shape_.heads, shape_.head_size}, begin * shape_.heads,
-                           end * shape_.heads, {products, shape_.tokens(), shape_.heads});
-      const auto clear = [&](void* data, std::int64_t stride, std::int64_t count) {
-        auto* rows = static_cast<float*>(data);
-        for (auto row = begin; row < end; ++row) std::fill_n(rows + row * stride, count, 0.0f);
-      };
-      clear(sums.dq, sums.q_stride, width_);
-      clear(sums.dk, sums.k_stride, shape_.kv_heads * shape_.head_size);
-      clear(sums.dv, sums.v_stride, shape_.kv_heads * shape_.head_size);
-    });
   }
 
   /// `rows` [tokens, heads, head_size] float32 contiguous, rounded to `out`.
@@ -181,8 +164,6 @@ class Call {
   std::size_t sequences() const { return shape_.offsets.size() - 1; }
   std::int64_t queries(std::size_t s) const { return shape_.offsets[s + 1] - shape_.offsets[s]; }
   std::int64_t keys(std::size_t s) const { return key_offsets_[s + 1] - key_offsets_[s]; }
-  /// Depends on the sequence alone, so that its gradients do not depend on the rest of the batch.
-  static std::int64_t chunk(std::int64_t length) { return length <= kShortSequence ? kShortChunk : kAttentionKeys; }
 
   /// The rows of a task's query heads in an array like q, or of its key head in one like k.
   template <class Pointer>
@@ -233,11 +214,11 @@ class Call {
   std::vector<Task> backward_tasks(std::int64_t diagonal) const {
     std::vector<Task> tasks;
     for (std::size_t s = 0; s < sequences(); ++s) {
-      const std::int64_t length = queries(s), size = chunk(length), behind = diagonal * size;
-      if (shape_.window > 0 && behind - size + 1 >= shape_.window) continue;  // the nearest pair is that far apart
-      for (std::int64_t first = behind; first < length; first += size) {
-        const std::int64_t count = std::min(size, length - first);
-        const std::int64_t cost = count * (diagonal > 0 ? size : count / 2 + 1);
+      const std::int64_t length = queries(s), behind = diagonal * kChunk;
+      if (shape_.window > 0 && behind - kChunk + 1 >= shape_.window) continue;  // the nearest pair is that far apart
+      for (std::int64_t first = behind; first < length; first += kChunk) {
+        const std::int64_t count = std::min(kChunk, length - first);
+        const std::int64_t cost = count * (diagonal > 0 ? kChunk : count / 2 + 1);
         for (std::int64_t h = 0; h < shape_.kv_heads; ++h) tasks.push_back({s, h, first, count, first - behind, cost});
       }
     }

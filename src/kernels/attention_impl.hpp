@@ -44,10 +44,11 @@ struct HeadValues {
   Float& operator[](std::int64_t row) const { return data[row % group * stride + row / group]; }
 };
 
-/// What backward reads besides, and where its sums go: float32, added to.
+/// What backward reads besides, and where its sums go: float32.
 struct AttentionGradients {
-  RowsIn dout;
-  HeadValues<const float> lse, row_products;
+  RowsIn out, dout;
+  HeadValues<const float> lse;
+  HeadValues<float> products;  ///< Σ out · dout
   RowsOut dq, dk, dv;
 };
 
@@ -63,13 +64,11 @@ struct AttentionKernel {
 
   std::int64_t (*backward_scratch)(std::int64_t size);
   /// The part of the gradients that the queries [first, end) and the keys [first_key, end_key) share; no more than
-  /// kAttentionKeys of them.
+  /// kAttentionKeys of them. If the keys begin where the queries do, it is the first part of both: the gradients are
+  /// written and the products made. Otherwise the gradients are added to and the products are there.
   void (*backward)(const AttentionHead& head, const AttentionGradients& gradients, std::int64_t first, std::int64_t end,
                    std::int64_t first_key, std::int64_t end_key, float* scratch);
 
-  /// sums[row] = Σ a · b of each of the rows [first, end).
-  void (*row_products)(const RowsIn& a, const RowsIn& b, std::int64_t first, std::int64_t end,
-                       const HeadValues<float>& sums);
   /// Rounds the rows [first, end) of `in` (float32) to those of `out` (bfloat16).
   void (*round)(const RowsIn& in, std::int64_t first, std::int64_t end, const RowsOut& out);
 };

@@ -67,7 +67,8 @@ struct Panels {
   const float* at(std::int64_t column) const { return width > 0 ? data + column * k : data + column; }
 };
 
-/// c [rows, columns first … end] = factors · c + a · b for at most MaxRows rows and columns in whole lanes.
+/// The columns [begin, end) of c [rows, columns] = factors · c + a · b, for at most MaxRows rows. begin is where a
+/// panel begins, end and columns are whole lanes.
 template <class L, int MaxRows, int Vectors, int RowStep>
 void multiply_rows(int rows, std::int64_t begin, std::int64_t end, std::int64_t columns, std::int64_t k, const float* a,
                    std::int64_t step, const Panels& b, std::int64_t first_k, const float* factors, float* c,
@@ -75,8 +76,8 @@ void multiply_rows(int rows, std::int64_t begin, std::int64_t end, std::int64_t 
   static constexpr auto kTiles = attention_tiles<L, MaxRows, Vectors, RowStep>();
   constexpr std::int64_t kWide = Vectors * L::kWidth;
   for (std::int64_t column = begin; column < end; column += kWide) {
-    const std::int64_t wide = std::min(kWide, columns - column);
-    const std::int64_t b_step = b.width > 0 ? wide : b.step;
+    const std::int64_t wide = std::min(kWide, end - column);
+    const std::int64_t b_step = b.width > 0 ? std::min(b.width, columns - column) : b.step;
     kTiles[static_cast<std::size_t>((wide / L::kWidth - 1) * MaxRows + rows - 1)](
         k, a, step, b.at(column) + first_k * b_step, b_step, factors, c + column, c_step);
   }
@@ -100,23 +101,47 @@ void widen_row(const T* in, std::int64_t count, std::int64_t padded, float* out)
   for (; i < padded; ++i) out[i] = 0.0f;
 }
 
+/// Calls body(where row `first` begins), then the same of the next row, and so on for `count` rows: without a division
+/// for each.
+template <class Pointer, class Body>
+[[gnu::always_inline]] inline void for_rows(const HeadRows<Pointer>& rows, std::int64_t first, std::int64_t count,
+                                            const Body& body) {
+  std::int64_t head = first % rows.group, token_at = first / rows.group * rows.stride;
+  for (std::int64_t i = 0; i < count; ++i) {
+    body(token_at + head * rows.size);
+    if (++head == rows.group) head = 0, token_at += rows.stride;
+  }
+}
+
+/// Calls body(i, query of row first + i) for `count` rows of `group` heads.
+template <class Body>
+[[gnu::always_inline]] inline void for_queries(std::int64_t group, std::int64_t first, std::int64_t count,
+                                               const Body& body) {
+  std::int64_t head = first % group, query = first / group;
+  for (std::int64_t i = 0; i < count; ++i) {
+    body(i, query);
+    if (++head == group) head = 0, ++query;
+  }
+}
+
 /// The rows [first, first + count) as float32, `step` apart, each filled up with zeros to a whole number of lanes.
 template <class L>
 void load_rows(const RowsIn& rows, std::int64_t first, std::int64_t count, float* out, std::int64_t step) {
   const std::int64_t padded = rounded_up(rows.size, L::kWidth);
-  for (std::int64_t row = first; row < first + count; ++row, out += step) {
-    if (rows.type == FloatType::f32) {
-      widen_row<L>(static_cast<const float*>(rows.data) + rows.at(row), rows.size, padded, out);
-    } else {
-      widen_row<L>(static_cast<const std::uint16_t*>(rows.data) + rows.at(row), rows.size, padded, out);
-    }
-  }
+  const auto widen = [&]<class T>(const T* data) {
+    for_rows(rows, first, count, [&](std::int64_t at) {
+      widen_row<L>(data + at, rows.size, padded, out);
+      out += step;
+    });
+  };
+  if (rows.type == FloatType::f32) return widen(static_cast<const float*>(rows.data));
+  widen(static_cast<const std::uint16_t*>(rows.data));
 }
 
-/// Row `row` of `rows` = values · factor, rounded.
+/// The row at element `at` of `rows` = values · factor, rounded.
 template <class L>
-void store_row(const RowsOut& rows, std::int64_t row, const float* values, float factor) {
-  const std::int64_t at = rows.at(row), whole = rows.size / L::kWidth * L::kWidth;
+void store_row(const RowsOut& rows, std::int64_t at, const float* values, float factor) {
+  const std::int64_t whole = rows.size / L::kWidth * L::kWidth;
   const auto scale = L::set(factor);
   for (std::int64_t i = 0; i < whole; i += L::kWidth) {
     const auto x = L::multiply(L::load(values + i), scale);
@@ -129,29 +154,28 @@ void store_row(const RowsOut& rows, std::int64_t row, const float* values, float
   for (std::int64_t i = whole; i < rows.size; ++i) store_float(rows.data, rows.type, at + i, values[i] * factor);
 }
 
-/// Row `row` of `rows` (float32) += values.
+/// The rows [first, first + count) of `rows` (float32) = values, or += values if `add`; values are `step` apart.
 template <class L>
-void add_row(const RowsOut& rows, std::int64_t row, const float* values) {
-  float* out = static_cast<float*>(rows.data) + rows.at(row);
-  std::int64_t i = 0;
-  for (; i + L::kWidth <= rows.size; i += L::kWidth) L::store(out + i, L::add(L::load(out + i), L::load(values + i)));
-  for (; i < rows.size; ++i) out[i] += values[i];
+void put_rows(const RowsOut& rows, std::int64_t first, std::int64_t count, const float* values, std::int64_t step,
+              bool add) {
+  for_rows(rows, first, count, [&](std::int64_t at) {
+    float* out = static_cast<float*>(rows.data) + at;
+    std::int64_t i = 0;
+    for (; i + L::kWidth <= rows.size; i += L::kWidth) {
+      const auto x = L::load(values + i);
+      L::store(out + i, add ? L::add(L::load(out + i), x) : x);
+    }
+    for (; i < rows.size; ++i) out[i] = add ? out[i] + values[i] : values[i];
+    values += step;
+  });
 }
 
-template <class L, class T>
-float dot(const T* a, const T* b, std::int64_t count) {
+/// Σ a · b of whole lanes.
+template <class L>
+float dot(const float* a, const float* b, std::int64_t count) {
   auto sum = L::set(0.0f);
-  std::int64_t i = 0;
-  for (; i + L::kWidth <= count; i += L::kWidth) sum = L::multiply_add(L::load(a + i), L::load(b + i), sum);
-  float total = L::sum(sum);
-  for (; i < count; ++i) {
-    if constexpr (sizeof(T) == 2) {
-      total += bf16_to_float(a[i]) * bf16_to_float(b[i]);
-    } else {
-      total += a[i] * b[i];
-    }
-  }
-  return total;
+  for (std::int64_t i = 0; i < count; i += L::kWidth) sum = L::multiply_add(L::load(a + i), L::load(b + i), sum);
+  return L::sum(sum);
 }
 
 }  // namespace

@@ -143,13 +143,10 @@ float maximum_of(const float* x, std::int64_t count) {
   auto top = L::set(x[0]), other = top;
   std::int64_t i = 0;
   for (; i + 2 * L::kWidth <= count; i += 2 * L::kWidth) {
-    top = L::maximum(top, L::load(x + i));
-    other = L::maximum(other, L::load(x + i + L::kWidth));
+    top = L::max(top, L::load(x + i));
+    other = L::max(other, L::load(x + i + L::kWidth));
   }
-  float lanes[L::kWidth];
-  L::store(lanes, L::maximum(top, other));
-  float result = lanes[0];
-  for (const float lane : lanes) result = std::max(result, lane);
+  float result = L::greatest(L::max(top, other));
   for (; i < count; ++i) result = std::max(result, x[i]);
   return result;
 }

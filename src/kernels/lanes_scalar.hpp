@@ -27,10 +27,12 @@ struct ScalarLanes {
   static Float multiply_add(Float a, Float b, Float c) { return a * b + c; }
   static Float multiply_subtract(Float a, Float b, Float c) { return a * b - c; }
   static Float exponential(Float x) { return std::exp(x); }
-  static Float maximum(Float a, Float b) { return a > b ? a : b; }
+  static Float exponential_in_range(Float x) { return std::exp(x); }
   static float sum(Float x) { return x; }
   static Float max(Float a, Float b) { return a > b ? a : b; }
   static float greatest(Float x) { return x; }
+  /// value, but 0 where x < limit.
+  static Float zero_below(Float value, Float x, float limit) { return x < limit ? 0.0f : value; }
   /// x in the lanes [begin, end), `otherwise` in the others; begin and end may lie outside.
   static Float keep(Float x, std::int64_t begin, std::int64_t end, float otherwise) {
     return begin <= 0 && end > 0 ? x : otherwise;

@@ -41,7 +41,7 @@ struct Avx2Lanes {
   static Float multiply_add(Float a, Float b, Float c) { return _mm256_fmadd_ps(a, b, c); }
   static Float multiply_subtract(Float a, Float b, Float c) { return _mm256_fmsub_ps(a, b, c); }
   static Float exponential(Float x) { return lanes_exponential<Avx2Lanes>(x); }
-  static Float maximum(Float a, Float b) { return _mm256_max_ps(a, b); }
+  static Float exponential_in_range(Float x) { return lanes_exponential_in_range<Avx2Lanes>(x); }
   static float sum(Float x) {
     const __m128 four = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
     const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
@@ -52,6 +52,10 @@ struct Avx2Lanes {
     const __m128 four = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
     const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
     return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+  }
+  /// value, but 0 where x < limit.
+  static Float zero_below(Float value, Float x, float limit) {
+    return _mm256_and_ps(value, _mm256_cmp_ps(x, set(limit), _CMP_NLT_UQ));
   }
   /// x in the lanes [begin, end), `otherwise` in the others; begin and end may lie outside.
   static Float keep(Float x, std::int64_t begin, std::int64_t end, float otherwise) {

@@ -40,10 +40,14 @@ struct Avx512Lanes {
   static Float multiply_add(Float a, Float b, Float c) { return _mm512_fmadd_ps(a, b, c); }
   static Float multiply_subtract(Float a, Float b, Float c) { return _mm512_fmsub_ps(a, b, c); }
   static Float exponential(Float x) { return lanes_exponential<Avx512Lanes>(x); }
-  static Float maximum(Float a, Float b) { return _mm512_max_ps(a, b); }
+  static Float exponential_in_range(Float x) { return lanes_exponential_in_range<Avx512Lanes>(x); }
   static float sum(Float x) { return _mm512_reduce_add_ps(x); }
   static Float max(Float a, Float b) { return _mm512_max_ps(a, b); }
   static float greatest(Float x) { return _mm512_reduce_max_ps(x); }
+  /// value, but 0 where x < limit.
+  static Float zero_below(Float value, Float x, float limit) {
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, set(limit), _CMP_NLT_UQ), value);
+  }
   /// x in the lanes [begin, end), `otherwise` in the others; begin and end may lie outside.
   static Float keep(Float x, std::int64_t begin, std::int64_t end, float otherwise) {
     const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
