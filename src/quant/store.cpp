@@ -213,7 +213,8 @@ StoredWeight store(const at::Tensor& weight, const WeightFormat& format, std::st
   return stored;
 }
 
-StoredWeight store_from(const io::TensorView& view, const WeightFormat& format) {
+StoredWeight store_from(const io::TensorView& view, const WeightFormat& format,
+                        const std::function<void(const io::TensorView& part)>& done_with) {
   if (!torch_dtype(view.dtype)) {
     raise<ModelError>("tensor '{}' is {}: a weight must be F32, BF16, F16 or F64", view.name,
                       io::dtype_name(view.dtype));
@@ -227,6 +228,13 @@ StoredWeight store_from(const io::TensorView& view, const WeightFormat& format) 
     const auto type = float_type(format.dtype);
     for_pieces(stored.elements(), [&](std::int64_t first, std::int64_t count) {
       convert(view, first, count, type, kernels::element_at(stored.data.data_ptr(), type, first));
+      if (!done_with) return;
+      const std::size_t size = io::dtype_size(view.dtype);
+      auto part = view;
+      part.shape = {count};
+      part.data += static_cast<std::size_t>(first) * size;
+      part.bytes = static_cast<std::size_t>(count) * size;
+      done_with(part);
     });
   }
   if (!all_finite(stored.quantized() ? stored.absmax : stored.data)) {

@@ -8,6 +8,7 @@
 #include <ATen/ATen.h>
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -67,7 +68,11 @@ StoredWeight store(const at::Tensor& weight, const WeightFormat& format, std::st
 
 /// The same straight from a mapped file (F32, BF16, F16, F64): no copy of the weight in its own dtype is made unless
 /// the dtypes differ, and then one piece at a time. Result on the CPU. Errors name the tensor.
-StoredWeight store_from(const io::TensorView& view, const WeightFormat& format);
+/// `done_with`, if given, is called with each part of a dense weight as soon as it is converted, from several threads:
+/// its pages may be given back. (Only a value that isn't finite makes it read again, for the message.) A large weight
+/// is then never resident twice.
+StoredWeight store_from(const io::TensorView& view, const WeightFormat& format,
+                        const std::function<void(const io::TensorView& part)>& done_with = nullptr);
 
 /// The weight as a dense tensor of `shape`. 4-bit: code × absmax in float32, then one rounding to `dtype`.
 at::Tensor dequantize(const StoredWeight& weight, at::ScalarType dtype);

@@ -68,7 +68,12 @@ def main() -> None:
         bf16=False, use_cpu=True, save_strategy="no", logging_steps=1, report_to="none", disable_tqdm=True, gradient_checkpointing=True,
         gradient_checkpointing_kwargs={"use_reentrant": False}, dataloader_pin_memory=False)
     clock = Clock()
+    adapter = {name: parameter.detach().clone() for name, parameter in model.named_parameters() if parameter.requires_grad}
     trainer = InOrder(model=model, args=arguments, train_dataset=rows, processing_class=tokenizer, callbacks=[clock])
+    # SFTTrainer rounds a QLoRA adapter to bfloat16: on a CPU without such instructions that is slow, and the losses would be others. Back to float32 before there is an optimizer.
+    for name, parameter in trainer.model.named_parameters():
+        if name in adapter:
+            parameter.data = adapter[name]
     trainer.train()
     print(json.dumps({"losses": clock.losses, "seconds": clock.seconds, "examples": len(lines)}), flush=True)
 

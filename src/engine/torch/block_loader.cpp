@@ -118,7 +118,7 @@ quant::StoredWeight BlockLoader::base_weight(const model::ParameterSpec& spec, c
   if (view.shape != spec.shape) raise_wrong_shape(spec, view.shape);
   // What is wrong with a tensor's values is said with the name of its file.
   try {
-    auto stored = quant::store_from(view, format);
+    auto stored = quant::store_from(view, format, [&](const io::TensorView& part) { files_->release(part); });
     files_->release(view);
     return stored;
   } catch (const ModelError& error) {

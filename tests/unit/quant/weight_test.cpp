@@ -6,6 +6,8 @@
 
 #include <cmath>
 #include <cstring>
+#include <map>
+#include <mutex>
 
 #include "base/error.hpp"
 #include "io/safetensors.hpp"
@@ -118,6 +120,30 @@ TEST(StoredWeight, AnUnalignedMappingIsRead) {
   view.data = bytes.data() + 1;
   const WeightFormat format{Kind::nf4, at::kFloat, 64, true};
   expect_same(store_from(view, format), store(values, format));
+}
+
+TEST(StoredWeight, PartsOfAFileAreDoneWithOnceAndNotReadAgain) {
+  for (const auto dtype : {at::kFloat, at::kBFloat16}) {
+    auto values = normal({3, 50001}, 9);
+    const auto expected = store(values.clone(), {Kind::dense, dtype});
+    const auto view = view_of(values, io::Dtype::f32);
+    std::mutex mutex;
+    std::map<std::size_t, std::size_t> parts;  // first byte -> bytes
+    const auto stored = store_from(view, {Kind::dense, dtype}, [&](const io::TensorView& part) {
+      EXPECT_EQ(part.name, view.name);
+      std::memset(const_cast<std::byte*>(part.data), 0xFF, part.bytes);  // NaN from here on
+      const std::lock_guard lock(mutex);
+      parts[static_cast<std::size_t>(part.data - view.data)] = part.bytes;
+    });
+    expect_same(stored, expected);
+    std::size_t end = 0;
+    for (const auto& [first, bytes] : parts) {
+      EXPECT_EQ(first, end);
+      end = first + bytes;
+    }
+    EXPECT_EQ(end, view.bytes);
+    EXPECT_GT(parts.size(), 1U);
+  }
 }
 
 TEST(StoredWeight, BytesAreThoseOfItsParts) {
