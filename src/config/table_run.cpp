@@ -58,8 +58,9 @@ std::vector<Option> run_options() {
        .group = kRun,
        .commands = kModel | kMerge,
        .field = of(&Config::kernels),
-       .choices = words({"auto", "reference"}),
-       .help = "auto: the fastest for this machine; reference: portable ones, to compare with"},
+       .choices = words({"auto", "reference", "avx2", "avx512"}),
+       .help = "auto: the fastest for this machine; reference: portable ones, to compare with; avx2, avx512: those of "
+               "one instruction set, to see what another machine would do"},
       {.name = "check_memory",
        .group = kRun,
        .commands = kModel,

@@ -14,11 +14,11 @@ std::atomic<KernelMode> chosen{KernelMode::automatic};
 void set_kernel_mode(KernelMode mode) {
   const auto& cpu = cpu_features();
   if (mode == KernelMode::avx2 && !cpu.avx2) {
-    raise<DeviceError>("the AVX2 kernels were asked for, but this CPU ({}) has no AVX2 with FMA: use automatic",
+    raise<DeviceError>("the AVX2 kernels were asked for, but this CPU ({}) has no AVX2 with FMA: use --kernels auto",
                        cpu_name());
   }
   if (mode == KernelMode::avx512 && !cpu.avx512) {
-    raise<DeviceError>("the AVX-512 kernels were asked for, but this CPU ({}) has no AVX-512: use automatic",
+    raise<DeviceError>("the AVX-512 kernels were asked for, but this CPU ({}) has no AVX-512: use --kernels auto",
                        cpu_name());
   }
   chosen = mode;

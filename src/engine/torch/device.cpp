@@ -86,7 +86,9 @@ at::ScalarType compute_dtype(const config::Config& config, at::Device device) {
   if (const auto asked = dtype_of(config.compute_dtype)) return *asked;
   if (config.precision == config::Precision::fp32) return at::kFloat;
   // A CPU without bfloat16 instructions multiplies bfloat16 several times slower than float32, and no more precisely.
-  if (device.is_cpu() && !cpu_features().avx512_bf16 && !cpu_features().amx_bf16) return at::kFloat;
+  const auto& cpu = cpu_features();
+  const bool multiplies_bf16 = (cpu.avx512_bf16 || cpu.amx_bf16) && config.kernels != config::Kernels::avx2;
+  if (device.is_cpu() && !multiplies_bf16) return at::kFloat;
   if (device.is_mps()) return at::kFloat;
   return at::kBFloat16;
 }

@@ -35,6 +35,20 @@ optim::OptimizerOptions optimizer_options(const config::Config& config) {
   return options;
 }
 
+kernels::KernelMode kernel_mode(config::Kernels asked) {
+  switch (asked) {
+    case config::Kernels::reference:
+      return kernels::KernelMode::reference;
+    case config::Kernels::avx2:
+      return kernels::KernelMode::avx2;
+    case config::Kernels::avx512:
+      return kernels::KernelMode::avx512;
+    case config::Kernels::automatic:
+      break;
+  }
+  return kernels::KernelMode::automatic;
+}
+
 ExecutorOptions executor_options(const config::Config& asked, const Model& model, int processes) {
   ExecutorOptions options;
   const auto config = with_settled_recompute(asked, processes);
@@ -336,8 +350,7 @@ std::unique_ptr<Engine> make_engine(const config::Config& config, Purpose purpos
   set_parallel_runner([](int threads, const std::function<void()>& work) {
     at::parallel_for(0, threads, 1, [&](std::int64_t, std::int64_t) { work(); });
   });
-  kernels::set_kernel_mode(config.kernels == config::Kernels::reference ? kernels::KernelMode::reference
-                                                                        : kernels::KernelMode::automatic);
+  kernels::set_kernel_mode(kernel_mode(config.kernels));
   return std::make_unique<TorchEngine>(config, purpose, world);
 }
 
