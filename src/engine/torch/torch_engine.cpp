@@ -11,6 +11,7 @@
 #include "engine/plan/recompute_choice.hpp"
 #include "engine/torch/executor.hpp"
 #include "engine/torch/host_allocator.hpp"
+#include "engine/torch/openmp_threads.hpp"
 #include "engine/torch/sampling.hpp"
 #include "engine/torch/saving.hpp"
 #include "engine/torch/state_files.hpp"
@@ -346,10 +347,7 @@ double TorchEngine::verify_saved(const std::filesystem::path& folder, const data
 std::unique_ptr<Engine> make_engine(const config::Config& config, Purpose purpose, parallel::World* world) {
   use_host_allocator();
   at::set_num_threads(thread_count());
-  // Our kernels run between LibTorch's on its own threads: two pools would wait for each other's cores.
-  set_parallel_runner([](int threads, const std::function<void()>& work) {
-    at::parallel_for(0, threads, 1, [&](std::int64_t, std::int64_t) { work(); });
-  });
+  use_openmp_threads();
   kernels::set_kernel_mode(kernel_mode(config.kernels));
   return std::make_unique<TorchEngine>(config, purpose, world);
 }

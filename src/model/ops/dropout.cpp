@@ -2,11 +2,11 @@
 
 #include <ATen/ATen.h>
 #include <ATen/OpMathType.h>
-#include <ATen/Parallel.h>
 
 #include <cmath>
 
 #include "base/error.hpp"
+#include "base/parallel.hpp"
 #include "base/random.hpp"
 
 namespace lorica::model {
@@ -42,7 +42,7 @@ void apply_cpu(const DropoutRows& rows, std::uint64_t module, double probability
   const auto limit = static_cast<std::uint64_t>(threshold(probability));
   using Wide = at::opmath_type<T>;
   const auto scale = static_cast<Wide>(static_cast<float>(1.0 / (1.0 - probability)));
-  at::parallel_for(0, count, 16, [&](std::int64_t begin, std::int64_t end) {
+  parallel_for(count, 16, [&](std::int64_t begin, std::int64_t end) {
     for (auto row = begin; row < end; ++row) {
       const std::uint32_t key = row_key(rows, module, static_cast<std::size_t>(row));
       const T* source = in + row * features;
