@@ -4,7 +4,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 import shutil
 import statistics
 import sys
@@ -77,13 +76,12 @@ def train_with_lorica(settings: Settings, *arguments, steps: int | None = None, 
 
 
 def recomputes(settings: Settings) -> bool:
-    """Whether the last run of Lorica recomputed its layers: its own record of the options says so."""
-    return says_recompute((settings.work / "out" / "config.toml").read_text())
+    """Whether the last run of Lorica recomputed its layers: the record of its first step says so."""
+    return says_recompute((settings.work / "out" / "metrics.jsonl").read_text())
 
 
-def says_recompute(config: str) -> bool:
-    resolved = dict(re.findall(r'^(recompute|use_gradient_checkpointing)\s*=\s*"?(\w+)"?', config, re.MULTILINE))
-    return resolved["recompute"] == "recompute" or (resolved["recompute"] == "auto" and resolved["use_gradient_checkpointing"] == "true")
+def says_recompute(metrics: str) -> bool:
+    return json.loads(metrics.splitlines()[0])["timing"]["start"]["recompute"] == "recompute"
 
 
 def run_python_peer(settings: Settings, script: str, *arguments) -> Measurement:

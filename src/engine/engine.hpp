@@ -42,6 +42,7 @@ struct ModelFacts {
   std::string storage;                ///< "nf4 (blocks of 64, double quantization)", "float32", …
   std::string compute;                ///< dtype of activations and products
   std::vector<std::string> adapted;   ///< module names that carry an adapter
+  std::string recompute;              ///< what `--recompute` came to: "keep", "recompute", "selective"
 };
 
 /// Bytes that the engine holds, by purpose; of a sharded model, this process's part.

@@ -159,21 +159,28 @@ void Run::read_data() {
   data_ = load_data(quiet);
 }
 
+/// What a run does with activations, for its log.
+std::string_view policy_text(std::string_view recompute) {
+  if (recompute == "keep") return "activations are kept";
+  if (recompute == "selective") return "matrix products are kept for backward, the rest is recomputed";
+  return "layers are recomputed in backward";
+}
+
 void Run::load_engine() {
   const auto start = Clock::now();
   engine_ = engine::make_engine(config_, engine::Purpose::train, &world_);
-  start_ = StartMetrics{seconds_since(start), peak_resident_bytes(), 0, 0};
   facts_ = engine_->facts();
+  start_ = StartMetrics{seconds_since(start), peak_resident_bytes(), 0, 0, facts_.recompute};
   check_token_ids(data_.train, facts_.vocabulary, *data_.tokenizer);
   check_token_ids(data_.eval, facts_.vocabulary, *data_.tokenizer);
   const auto memory = engine_->memory();
   spdlog::info("model: {} with {} parameters, linear layers in {}, computing in {} on {} ({} threads); loaded in {}",
                facts_.family, format_count(facts_.parameters), facts_.storage, facts_.compute, facts_.device,
                thread_count(), format_seconds(seconds_since(start)));
-  spdlog::info("training {} of them ({:.3f} %){}; weights {}, trained {}", format_count(facts_.trainable),
+  spdlog::info("training {} of them ({:.3f} %){}; weights {}, trained {}; {}", format_count(facts_.trainable),
                100.0 * static_cast<double>(facts_.trainable) / static_cast<double>(facts_.parameters),
                facts_.adapted.empty() ? "" : fmt::format(" in adapters on {} modules", facts_.adapted.size()),
-               format_bytes(memory.weights), format_bytes(memory.trainable));
+               format_bytes(memory.weights), format_bytes(memory.trainable), policy_text(facts_.recompute));
 }
 
 void Run::plan_steps() {

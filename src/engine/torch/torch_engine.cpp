@@ -72,6 +72,10 @@ ExecutorOptions executor_options(const config::Config& asked, const Model& model
   return options;
 }
 
+std::string policy_name(ActivationPolicy policy) {
+  return policy == ActivationPolicy::keep ? "keep" : policy == ActivationPolicy::selective ? "selective" : "recompute";
+}
+
 class TorchEngine : public Engine {
  public:
   TorchEngine(const config::Config& config, Purpose purpose, parallel::World* world)
@@ -95,6 +99,7 @@ class TorchEngine : public Engine {
     facts.storage = model_.storage;
     facts.compute = c10::toString(model_.compute);
     facts.adapted = model_.adapted;
+    facts.recompute = policy_name(executor_.policy());
     return facts;
   }
 

@@ -74,8 +74,9 @@ StepMetrics parse_step(const json& object) {
   metrics.peak_memory_bytes = timing.at("peak_memory_bytes").get<std::uint64_t>();
   if (timing.contains("start")) {
     const auto& start = timing.at("start");
-    metrics.start = StartMetrics{number(start, "load_seconds"), start.at("loaded_peak_bytes").get<std::uint64_t>(),
-                                 number(start, "ready_seconds"), number(start, "first_step_seconds")};
+    metrics.start =
+        StartMetrics{number(start, "load_seconds"), start.at("loaded_peak_bytes").get<std::uint64_t>(),
+                     number(start, "ready_seconds"), number(start, "first_step_seconds"), start.value("recompute", "")};
   }
   return metrics;
 }
@@ -117,7 +118,8 @@ std::string to_jsonl(const StepMetrics& metrics) {
     start.number("load_seconds", metrics.start->load_seconds)
         .integer("loaded_peak_bytes", static_cast<std::int64_t>(metrics.start->loaded_peak_bytes))
         .number("ready_seconds", metrics.start->ready_seconds)
-        .number("first_step_seconds", metrics.start->first_step_seconds);
+        .number("first_step_seconds", metrics.start->first_step_seconds)
+        .text("recompute", metrics.start->recompute);
     timing.raw("start", start.end());
   }
   Object object;

@@ -4,8 +4,8 @@
 //
 //   {"kind":"train","step":1,"epoch":0.1,"loss":2.5,"lr":1e-05,"grad_norm":0.3,"tokens":512,"supervised_tokens":100,"examples":4,
 //    "timing":{"total_steps":…,"step_seconds":…,"tokens_per_second":…,"matmul_share":…,"peak_memory_bytes":…,
-//              "start":{"load_seconds":…,"loaded_peak_bytes":…,"ready_seconds":…,"first_step_seconds":…}}}  (start: a
-//              process's first)
+//              "start":{"load_seconds":…,"loaded_peak_bytes":…,"ready_seconds":…,"first_step_seconds":…,
+//                       "recompute":"selective"}}}  (start: a process's first)
 //   {"kind":"eval","step":10,"epoch":1,"loss":2.4,"perplexity":11.02,"tokens":900,"examples":40,"timing":{"seconds":…}}
 #pragma once
 

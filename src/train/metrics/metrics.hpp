@@ -21,6 +21,7 @@ struct StartMetrics {
   std::uint64_t loaded_peak_bytes = 0;  ///< peak resident memory when that was done
   double ready_seconds = 0;             ///< from the start of the process until everything was ready: data, model, plan
   double first_step_seconds = 0;  ///< until its first step began: after the trial of the heaviest micro-batch, if any
+  std::string recompute;          ///< what the option came to: "keep", "recompute", "selective"
 };
 
 /// One optimizer step. Counts are of this step alone, over all ranks and micro-batches.

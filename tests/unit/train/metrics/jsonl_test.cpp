@@ -46,7 +46,7 @@ TEST(Jsonl, RecordsReadBackExactly) {
   first.grad_norm.reset();
   first.matmul_share = 0.5;
   first.extra["norms_avg"] = 1.25;
-  first.start = StartMetrics{0.5, 1 << 21, 1.25, 2.5};
+  first.start = StartMetrics{0.5, 1 << 21, 1.25, 2.5, "selective"};
   put_file(folder / "m", to_jsonl(first) + "\n" + to_jsonl(evaluation(1)) + "\n" + to_jsonl(step(2)) + "\n");
   const auto records = read_metrics(folder / "m");
   ASSERT_EQ(records.steps.size(), 2U);
@@ -59,6 +59,7 @@ TEST(Jsonl, RecordsReadBackExactly) {
   EXPECT_EQ(records.steps[0].start->loaded_peak_bytes, 1U << 21);
   EXPECT_EQ(records.steps[0].start->ready_seconds, 1.25);
   EXPECT_EQ(records.steps[0].start->first_step_seconds, 2.5);
+  EXPECT_EQ(records.steps[0].start->recompute, "selective");
   EXPECT_FALSE(records.steps[1].start);
   EXPECT_EQ(records.steps[1].epoch, 2.0 / 7);
   EXPECT_EQ(records.steps[1].peak_memory_bytes, 1U << 20);
@@ -68,7 +69,7 @@ TEST(Jsonl, RecordsReadBackExactly) {
 
 TEST(Jsonl, WhatTheClockDecidesStandsInTiming) {
   auto one = step(1), other = step(1);
-  other.start = StartMetrics{1, 2, 3, 4};
+  other.start = StartMetrics{1, 2, 3, 4, "keep"};
   other.step_seconds = 9, other.tokens_per_second = 1, other.peak_memory_bytes = 5, other.matmul_share = 0.1;
   const auto before_timing = [](const std::string& line) { return line.substr(0, line.find("\"timing\"")); };
   EXPECT_NE(to_jsonl(one), to_jsonl(other));
