@@ -10,9 +10,16 @@ from safetensors.torch import load_file, save_file
 from models import build_folder
 
 
+def with_kernels(arguments: tuple) -> list:
+    """LORICA_KERNELS=reference (or avx2) runs the whole suite on those kernels, where a test doesn't choose them itself."""
+    kernels = os.environ.get("LORICA_KERNELS")
+    chooses = arguments and arguments[0] in ("train", "generate", "forward", "merge")
+    return [*arguments, "--kernels", kernels] if kernels and chooses and "--kernels" not in arguments else list(arguments)
+
+
 def lorica(*arguments, environment=None) -> str:
     """Runs the binary; fails with its output unless it exits with 0."""
-    command = [str(build_folder() / "lorica"), *map(str, arguments)]
+    command = [str(build_folder() / "lorica"), *map(str, with_kernels(arguments))]
     result = subprocess.run(command, capture_output=True, text=True, timeout=300, env={**os.environ, "HF_HUB_OFFLINE": "1", **(environment or {})})
     assert result.returncode == 0, f"{' '.join(command)}\nexit code {result.returncode}\n{result.stdout}{result.stderr}"
     return result.stdout + result.stderr
