@@ -59,6 +59,8 @@ void keep_open(int file) {
     ::dup2(output, STDOUT_FILENO);
     ::dup2(output, STDERR_FILENO);
   }
+  // Whoever ignores them (a shell's background jobs do) hands that on; but what the launcher passes on is meant.
+  for (const int signal : {SIGINT, SIGTERM}) ::signal(signal, SIG_DFL);
   ::sigprocmask(SIG_SETMASK, &options.signals, nullptr);
   ::execve("/proc/self/exe", options.arguments, environment);
   ::_exit(kCantStart);
