@@ -62,15 +62,24 @@ def watched(command: list, settings: Settings, more: dict[str, str] | None = Non
     return run_watched(["taskset", "-c", ",".join(map(str, settings.cores)), *command], environment(settings, more))
 
 
+def train_command(build: Path, model: Path, data: Path, output: Path, threads: int, tokens: int) -> list:
+    """`lorica train` into an empty folder, on whole rows in their order, with nothing saved."""
+    shutil.rmtree(output, ignore_errors=True)
+    return [build / "lorica", "train", "--model_name", model, "--dataset", data, "--output_dir", output, "--backend", "cpu", "--threads", threads, "--context_length", tokens,
+            "--train_on", "all", "--shuffle", "false", "--lora_dropout", "0", "--lr", LR, "--save_model", "false", "--log_to", "none", "--preview", "false"]
+
+
+def steps_in(output: Path) -> list[dict]:
+    """The records of a run's steps."""
+    return [row for row in map(json.loads, (output / "metrics.jsonl").read_text().splitlines()) if row["kind"] == "train"]
+
+
 def train_with_lorica(settings: Settings, *arguments, steps: int | None = None, model: Path | None = None, data: str = "rows.jsonl", tokens: int = 512) -> Measurement:
     """`lorica train` with nothing logged, evaluated or saved in between. Facts: `start`, how it came to its first step."""
     output = settings.work / "out"
-    shutil.rmtree(output, ignore_errors=True)
-    command = [settings.build / "lorica", "train", "--model_name", model or settings.work / "model", "--dataset", settings.work / data, "--output_dir", output,
-               "--backend", "cpu", "--threads", settings.threads, "--context_length", tokens, "--train_on", "all", "--shuffle", "false", "--lora_dropout", "0", "--lr", LR,
-               "--save_model", "false", "--log_to", "none", "--preview", "false", *(["--max_steps", steps] if steps else []), *arguments]
-    result = watched(command, settings)
-    rows = [row for row in map(json.loads, (output / "metrics.jsonl").read_text().splitlines()) if row["kind"] == "train"]
+    command = train_command(settings.build, model or settings.work / "model", settings.work / data, output, settings.threads, tokens)
+    result = watched([*command, *(["--max_steps", steps] if steps else []), *arguments], settings)
+    rows = steps_in(output)
     return Measurement([row["timing"]["step_seconds"] for row in rows], [row["loss"] for row in rows], max(result.peaks(1)), result.command, tokens,
                        facts={"start": rows[0]["timing"]["start"]})
 

@@ -4,6 +4,7 @@
 #include "base/machine.hpp"
 #include "base/strings.hpp"
 #include "engine/plan/plan.hpp"
+#include "engine/plan/recompute_choice.hpp"
 #include "parallel/place.hpp"
 
 namespace lorica::engine {
@@ -11,7 +12,7 @@ namespace lorica::engine {
 void check_memory(const config::Config& config, const data::MicroBatch& heaviest) {
   if (!config.check_memory || device_kind(config) != DeviceKind::cpu || heaviest.tokens() == 0) return;
   const auto place = parallel::find_place(config);
-  auto planned = config;
+  auto planned = with_settled_recompute(config, place.local_world);
   planned.world_size = place.world;
   PlanFigures figures;
   figures.tokens = heaviest.tokens();

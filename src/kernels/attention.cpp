@@ -7,55 +7,34 @@
 // n-th has one task for each sequence and key head.)
 #include "kernels/attention.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <cstdlib>
 #include <memory>
-#include <new>
 #include <vector>
 
 #include "base/error.hpp"
 #include "base/parallel.hpp"
 #include "kernels/attention_impl.hpp"
 #include "kernels/mode.hpp"
+#include "kernels/scratch.hpp"
 
 namespace lorica::kernels {
 namespace {
 
-constexpr std::int64_t kForwardRows =
-    448;  // rows (queries × heads) of a task: what packing a block of keys is spread over
+// Rows (queries × heads) of a task: what packing a block of keys is spread over.
+constexpr std::int64_t kForwardRows = 448;
 constexpr std::int64_t kFewestQueries = 16;  // of a forward task, when there are few tasks for many threads
 // Of queries and keys in backward. Half as many were 10 to 18 % slower on one thread (lengths 100 to 512).
 constexpr std::int64_t kChunk = kAttentionKeys;
 
 const AttentionKernel& implementation() {
-  switch (instruction_set()) {
-    case InstructionSet::avx512:
-      return kAttentionAvx512;
-    case InstructionSet::avx2:
-      return kAttentionAvx2;
-    case InstructionSet::reference:
-      break;
-  }
-  return kAttentionReference;
+  return choose(kAttentionReference, kAttentionAvx2, kAttentionAvx512);
 }
 
-struct Free {
-  void operator()(void* p) const { std::free(p); }
-};
-
-/// The calling thread's scratch array, kept from call to call: fresh memory would cost a page fault every 4 KiB.
 float* scratch(std::int64_t floats) {
-  static thread_local std::unique_ptr<float, Free> memory;
-  static thread_local std::int64_t size = 0;
-  if (floats > size) {
-    const auto bytes = static_cast<std::size_t>((floats * 4 + 63) / 64 * 64);
-    size = 0;
-    memory.reset(static_cast<float*>(std::aligned_alloc(64, bytes)));
-    if (!memory) throw std::bad_alloc();
-    size = floats;
-  }
-  return memory.get();
+  static thread_local Scratch memory;
+  return memory.get(floats);
 }
 
 /// Some queries of one sequence and key head; in backward also some of its keys.

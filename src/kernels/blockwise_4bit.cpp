@@ -51,15 +51,7 @@ constexpr auto kNf4Midpoints = midpoints_of(kNf4, kNf4Order);
 constexpr auto kFp4Midpoints = midpoints_of(kFp4, kFp4Order);
 
 const Blockwise4bit& implementation() {
-  switch (instruction_set()) {
-    case InstructionSet::avx512:
-      return kBlockwise4bitAvx512;
-    case InstructionSet::avx2:
-      return kBlockwise4bitAvx2;
-    case InstructionSet::reference:
-      break;
-  }
-  return kBlockwise4bitReference;
+  return choose(kBlockwise4bitReference, kBlockwise4bitAvx2, kBlockwise4bitAvx512);
 }
 
 /// Calls whole(first block, blocks) for ranges of the whole blocks, on all threads, then rest() if the last is shorter.

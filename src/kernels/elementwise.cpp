@@ -19,15 +19,7 @@ constexpr std::int64_t kGrainValues = 1 << 14;
 constexpr std::int64_t kWeightGroups = 32;
 
 const Elementwise& implementation() {
-  switch (instruction_set()) {
-    case InstructionSet::avx512:
-      return kElementwiseAvx512;
-    case InstructionSet::avx2:
-      return kElementwiseAvx2;
-    case InstructionSet::reference:
-      break;
-  }
-  return kElementwiseReference;
+  return choose(kElementwiseReference, kElementwiseAvx2, kElementwiseAvx512);
 }
 
 void check(FloatType type, std::int64_t rows, std::int64_t features) {

@@ -9,14 +9,12 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
-#include <memory>
-#include <new>
 
 #include "base/parallel.hpp"
 #include "kernels/gemm_impl.hpp"
 #include "kernels/mode.hpp"
+#include "kernels/scratch.hpp"
 
 namespace lorica::kernels {
 namespace {
@@ -26,15 +24,7 @@ constexpr std::int64_t kGroupPanels = 4;        // panels of B that share one pa
 constexpr std::int64_t kChunk = 64;             // columns that are transposed at a time, in the first cache
 
 const GemmKernel& implementation() {
-  switch (instruction_set()) {
-    case InstructionSet::avx512:
-      return kGemmAvx512;
-    case InstructionSet::avx2:
-      return kGemmAvx2;
-    case InstructionSet::reference:
-      break;
-  }
-  return kGemmReference;
+  return choose(kGemmReference, kGemmAvx2, kGemmAvx512);
 }
 
 std::int64_t cache_bytes([[maybe_unused]] int level, std::int64_t otherwise) {
@@ -51,26 +41,6 @@ constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) {
 constexpr std::int64_t round_up(std::int64_t a, std::int64_t b) {
   return divide_up(a, b) * b;
 }
-
-/// A float array that a thread keeps from call to call: fresh memory would cost a page fault every 4 KiB.
-class Scratch {
- public:
-  float* get(std::int64_t count) {
-    if (count > count_) {
-      memory_.reset(static_cast<float*>(std::aligned_alloc(64, static_cast<std::size_t>(round_up(count * 4, 64)))));
-      count_ = memory_ ? count : 0;
-      if (!memory_) throw std::bad_alloc();
-    }
-    return memory_.get();
-  }
-
- private:
-  struct Free {
-    void operator()(float* p) const { std::free(p); }
-  };
-  std::unique_ptr<float, Free> memory_;
-  std::int64_t count_ = 0;
-};
 
 /// A block of k, of one a.
 struct Slice {

@@ -17,4 +17,11 @@ enum class InstructionSet { reference, avx2, avx512 };
 InstructionSet instruction_set();
 std::string_view instruction_set_name(InstructionSet set);
 
+/// Of implementations of one thing, the one for instruction_set().
+template <class T>
+const T& choose(const T& reference, const T& avx2, const T& avx512) {
+  const auto set = instruction_set();
+  return set == InstructionSet::avx512 ? avx512 : set == InstructionSet::avx2 ? avx2 : reference;
+}
+
 }  // namespace lorica::kernels

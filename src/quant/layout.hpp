@@ -5,24 +5,12 @@
 
 #include "base/error.hpp"
 #include "kernels/blockwise_4bit.hpp"
-#include "kernels/float_type.hpp"
-#include "quant/weight.hpp"
+#include "quant/kernel_weight.hpp"
 
 namespace lorica::quant {
 
 inline kernels::Code4 code_of(Kind kind) {
   return kind == Kind::nf4 ? kernels::Code4::nf4 : kernels::Code4::fp4;
-}
-
-inline bool is_float_type(at::ScalarType dtype) {
-  return dtype == at::kFloat || dtype == at::kBFloat16 || dtype == at::kHalf;
-}
-
-inline kernels::FloatType float_type(at::ScalarType dtype) {
-  ensure(is_float_type(dtype), "{} is not a float type of the kernels", c10::toString(dtype));
-  return dtype == at::kFloat      ? kernels::FloatType::f32
-         : dtype == at::kBFloat16 ? kernels::FloatType::bf16
-                                  : kernels::FloatType::f16;
 }
 
 }  // namespace lorica::quant

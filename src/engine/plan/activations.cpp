@@ -25,9 +25,9 @@ bool keeps_input(const BlockShape& block, std::initializer_list<const char*> mod
 /// What autograd and our own functions hold of one layer beyond its input, bytes a token.
 std::uint64_t graph_bytes(const ModelShape& model, const BlockShape& block, const BatchShape& batch, bool selective) {
   const Sizes n(model.architecture);
-  // Attention holds q, k, v and its output; several sequences are put together into one more.
+  // Attention holds q, k, v and its output; where it takes one sequence at a time, they are put together into one more.
   std::uint64_t numbers = 2 * n.query + 2 * n.key;
-  if (batch.sequences > 1 && keeps_input(block, {"self_attn.o_proj"})) numbers += n.query;
+  if (!model.ragged_attention && batch.sequences > 1 && keeps_input(block, {"self_attn.o_proj"})) numbers += n.query;
   if (model.architecture.qk_norm) numbers += n.query + n.key;
   numbers += n.hidden;  // between attention and feed-forward
   if (!selective) {

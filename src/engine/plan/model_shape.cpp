@@ -7,6 +7,7 @@
 #include "engine/torch/model_builder.hpp"
 #include "engine/torch/sharded_weight.hpp"
 #include "io/hub.hpp"
+#include "kernels/attention.hpp"
 #include "kernels/mode.hpp"
 
 namespace lorica::engine {
@@ -22,15 +23,19 @@ at::Device device_of(DeviceKind kind) {
                                    : at::kCPU;
 }
 
+/// A CPU whose instructions our kernels are written for.
+bool has_kernels(DeviceKind device) {
+  return device == DeviceKind::cpu && kernels::instruction_set() != kernels::InstructionSet::reference;
+}
+
 Widths widths_of(const config::Config& config, DeviceKind device) {
   Widths widths;
   widths.stored = size_of(storage_dtype(config));
   widths.compute = size_of(compute_dtype(config, device_of(device)));
   widths.adapter = size_of(adapter_dtype(config));
   widths.wide = keeps_narrow(config, device_of(device)) ? 2 : widths.compute;
-  // kernels/gemm.hpp: float32 on a CPU whose instructions it is written for.
-  widths.products_in_place = device == DeviceKind::cpu && widths.compute == 4 &&
-                             kernels::instruction_set() != kernels::InstructionSet::reference;
+  // kernels/gemm.hpp multiplies in float32.
+  widths.products_in_place = has_kernels(device) && widths.compute == 4;
   return widths;
 }
 
@@ -77,6 +82,7 @@ ModelShape describe_model(const config::Config& config, DeviceKind device) {
   shape.architecture = model::read_architecture(io::find_model(config.model_name));
   shape.widths = widths_of(config, device);
   shape.full = config.train_type == config::TrainType::full;
+  shape.ragged_attention = has_kernels(device) && kernels::attention_takes_head_size(shape.architecture.head_dim);
   const auto specs = model::describe_blocks(shape.architecture);
   const auto plan = plan_adapter(config, shape.architecture, specs, true);
   for (const auto& spec : specs) {

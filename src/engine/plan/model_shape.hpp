@@ -44,7 +44,8 @@ struct ModelShape {
   model::Architecture architecture;
   std::vector<BlockShape> blocks;
   Widths widths;
-  bool full = false;  ///< every weight is trained
+  bool full = false;              ///< every weight is trained
+  bool ragged_attention = false;  ///< attention takes all sequences of a batch at once (our CPU kernel)
   /// The first block with anything trained: backward reaches it and those behind it.
   std::size_t first_trained() const;
 };

@@ -7,7 +7,7 @@
 #include <optional>
 
 #include "kernels/attention.hpp"
-#include "kernels/mode.hpp"
+#include "model/ops/kernel_operand.hpp"
 
 namespace lorica::model {
 namespace {
@@ -18,13 +18,7 @@ using Offsets = std::vector<std::int64_t>;
 
 /// Whether kernels/attention.hpp does it. ATen does the rest.
 bool has_kernel(const at::Tensor& q) {
-  return q.is_cpu() && (q.scalar_type() == at::kFloat || q.scalar_type() == at::kBFloat16) && q.numel() > 0 &&
-         kernels::attention_takes_head_size(q.size(2)) &&
-         kernels::instruction_set() != kernels::InstructionSet::reference;
-}
-
-kernels::FloatType type_of(const at::Tensor& x) {
-  return x.scalar_type() == at::kFloat ? kernels::FloatType::f32 : kernels::FloatType::bf16;
+  return kernels_take(q) && kernels::attention_takes_head_size(q.size(2));
 }
 
 /// x itself if the heads of each token are contiguous, as those of a slice of a fused product are; otherwise a copy.
@@ -46,14 +40,25 @@ kernels::AttentionShape shape_of(const at::Tensor& q, const at::Tensor& k, const
   return shape;
 }
 
+struct Attended {
+  at::Tensor out;  ///< [tokens, heads · head_dim]
+  at::Tensor lse;  ///< float32 [heads, tokens]
+};
+
+Attended run_kernel(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                    const kernels::AttentionShape& shape) {
+  Attended result{at::empty({q.size(0), q.size(1) * q.size(2)}, q.options()),
+                  at::empty({q.size(1), q.size(0)}, q.options().dtype(at::kFloat))};
+  kernels::attention(q.data_ptr(), k.data_ptr(), v.data_ptr(), type_of(q), shape, result.out.data_ptr(),
+                     result.lse.data_ptr<float>());
+  return result;
+}
+
 struct RaggedAttention : torch::autograd::Function<RaggedAttention> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& q_in, const at::Tensor& k_in,
                             const at::Tensor& v_in, const Offsets& offsets, std::int64_t window) {
     const auto q = with_whole_tokens(q_in), k = with_whole_tokens(k_in), v = with_whole_tokens(v_in);
-    auto out = at::empty({q.size(0), q.size(1) * q.size(2)}, q.options());
-    auto lse = at::empty({q.size(1), q.size(0)}, q.options().dtype(at::kFloat));
-    kernels::attention(q.data_ptr(), k.data_ptr(), v.data_ptr(), type_of(q), shape_of(q, k, v, offsets, window),
-                       out.data_ptr(), lse.data_ptr<float>());
+    const auto [out, lse] = run_kernel(q, k, v, shape_of(q, k, v, offsets, window));
     ctx->save_for_backward({q, k, v, out, lse});
     ctx->saved_data["offsets"] = offsets;
     ctx->saved_data["window"] = window;
@@ -81,11 +86,7 @@ at::Tensor behind_cache(const at::Tensor& q_in, const LayerCache& cache, std::in
   const Offsets queries{0, q.size(0)}, keys{0, cache.length};
   auto shape = shape_of(q, cache.keys, cache.values, queries, window);
   shape.key_offsets = keys;
-  auto out = at::empty({q.size(0), q.size(1) * q.size(2)}, q.options());
-  auto lse = at::empty({q.size(1), q.size(0)}, q.options().dtype(at::kFloat));
-  kernels::attention(q.data_ptr(), cache.keys.data_ptr(), cache.values.data_ptr(), type_of(q), shape, out.data_ptr(),
-                     lse.data_ptr<float>());
-  return out;
+  return run_kernel(q, cache.keys, cache.values, shape).out;
 }
 
 /// [rows, heads, dim] -> [1, heads, rows, dim], a view.

@@ -4,7 +4,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "kernels/elementwise.hpp"
-#include "kernels/mode.hpp"
+#include "model/ops/kernel_operand.hpp"
 
 namespace lorica::model {
 namespace {
@@ -12,23 +12,12 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-/// Whether kernels/elementwise.hpp does it: float32 or bfloat16 on a CPU whose instructions it is written for. ATen
-/// does the rest.
-bool has_kernel(const at::Tensor& x) {
-  return x.is_cpu() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16) && x.numel() > 0 &&
-         kernels::instruction_set() != kernels::InstructionSet::reference;
-}
-
-kernels::FloatType type_of(const at::Tensor& x) {
-  return x.scalar_type() == at::kFloat ? kernels::FloatType::f32 : kernels::FloatType::bf16;
-}
-
 at::Tensor inverse_rms(const at::Tensor& x32, double eps) {
   return x32.square().mean(-1, true).add_(eps).rsqrt_();
 }
 
 at::Tensor normalize(const at::Tensor& x, const at::Tensor& weight, double eps) {
-  if (has_kernel(x)) {
+  if (kernels_take(x)) {
     const auto in = x.contiguous(), scale = weight.to(at::kFloat).contiguous();
     auto y = at::empty_like(in);
     kernels::rms_norm(in.data_ptr(), scale.data_ptr<float>(), type_of(in), in.numel() / in.size(-1), in.size(-1),
@@ -61,7 +50,7 @@ struct RmsNorm : torch::autograd::Function<RmsNorm> {
   // With n = x·r, r = (mean(x²)+eps)^(−1/2), g = dy·w:  dx = r · (g − n · mean(g·n)),  dw = Σ_rows dy·n.
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const auto saved = ctx->get_saved_variables();
-    if (has_kernel(saved[0])) {
+    if (kernels_take(saved[0])) {
       return rms_norm_gradients(saved[0], saved[1], grads[0], ctx->saved_data["eps"].toDouble(),
                                 ctx->needs_input_grad(0), ctx->needs_input_grad(1));
     }
@@ -84,7 +73,7 @@ struct RmsNorm : torch::autograd::Function<RmsNorm> {
 };
 
 at::Tensor gated(const at::Tensor& gate, const at::Tensor& up) {
-  if (!has_kernel(gate)) return at::silu(gate).mul_(up);
+  if (!kernels_take(gate)) return at::silu(gate).mul_(up);
   const auto g = gate.contiguous(), u = up.contiguous();
   auto y = at::empty_like(g);
   const std::int64_t features = g.size(-1);
@@ -103,7 +92,7 @@ struct SwiGlu : torch::autograd::Function<SwiGlu> {
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const auto saved = ctx->get_saved_variables();
     const auto gate = saved[0].to(grads[0].scalar_type()), up = saved[1].to(grads[0].scalar_type());
-    if (has_kernel(gate)) {
+    if (kernels_take(gate)) {
       const auto g = gate.contiguous(), u = up.contiguous(), dy = grads[0].contiguous();
       auto dgate = at::empty_like(g), dup = at::empty_like(u);
       const std::int64_t features = g.size(-1);
@@ -118,7 +107,7 @@ struct SwiGlu : torch::autograd::Function<SwiGlu> {
 };
 
 at::Tensor rotate(const at::Tensor& x, const at::Tensor& cosine, const at::Tensor& sine, bool inverse) {
-  if (has_kernel(x)) {
+  if (kernels_take(x)) {
     const auto in = x.contiguous(), c = cosine.contiguous(), s = sine.contiguous();
     auto y = at::empty_like(in);
     const kernels::RotaryShape shape{in.size(0), in.size(1), in.size(2), 2 * c.size(-1), in.size(1) * in.size(2)};
