@@ -2,12 +2,11 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <exception>
-#include <memory>
 #include <mutex>
 #include <thread>
-#include <utility>
 #include <vector>
 
 #include "base/error.hpp"
@@ -18,69 +17,108 @@ namespace {
 
 thread_local bool inside_body = false;
 
-/// Workers that sleep until a job is posted. One job at a time: callers queue on `turn_`.
+int requested_threads = 0;
+bool cores_are_ours = true;
+
+/// How long a thread looks for work, or for the others' end, before it sleeps. Waking a sleeping thread takes some 50
+/// µs (more on a virtual machine), and a training step posts thousands of jobs a few hundred µs apart.
+constexpr auto kLook = std::chrono::microseconds(500);
+
+void relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+/// Looks until found() or kLook is over; found(). Where threads outnumber cores, whoever looks holds up the one that is
+/// looked for: then once.
+template <class Found>
+bool look(const Found& found) {
+  if (!cores_are_ours) return found();
+  const auto start = std::chrono::steady_clock::now();
+  do {
+    for (int i = 0; i < 32; ++i) {
+      if (found()) return true;
+      relax();
+    }
+  } while (std::chrono::steady_clock::now() - start < kLook);
+  return found();
+}
+
+/// Runs one job at a time: numbered chunks, which the caller and the workers take one after another. The caller waits
+/// for no worker that has not begun when the chunks run out.
 class Pool {
  public:
   explicit Pool(int threads) {
     for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
   }
   ~Pool() {
-    {
-      std::lock_guard lock(mutex_);
-      stopping_ = true;
-    }
-    wake_.notify_all();
+    stopping_ = true;
+    announce();
     for (auto& worker : workers_) worker.join();
   }
 
   void run(std::int64_t chunks, const std::function<void(std::int64_t)>& body) {
-    std::lock_guard turn(turn_);
-    {
-      std::lock_guard lock(mutex_);
-      body_ = &body;
-      next_ = 0;
-      chunks_ = chunks;
-      running_ = static_cast<int>(workers_.size());
-      error_ = nullptr;
-      ++generation_;
+    const std::unique_lock turn(turn_, std::try_to_lock);
+    if (!turn) {  // another thread has the workers
+      for (std::int64_t chunk = 0; chunk < chunks; ++chunk) body(chunk);
+      return;
     }
-    wake_.notify_all();
+    body_ = &body;
+    chunks_ = chunks;
+    next_ = 0;
+    error_ = nullptr;
+    open_ = true;
+    announce();
     take_chunks();
-    std::unique_lock lock(mutex_);
-    done_.wait(lock, [this] { return running_ == 0; });
-    body_ = nullptr;
+    open_ = false;
+    const auto all_left = [this] { return inside_ == 0; };
+    if (!look(all_left)) {
+      std::unique_lock lock(mutex_);
+      caller_sleeps_ = true;
+      left_.wait(lock, all_left);
+      caller_sleeps_ = false;
+    }
     if (error_) std::rethrow_exception(error_);
   }
 
  private:
+  void announce() {
+    ++jobs_;
+    if (sleepers_ == 0) return;
+    const std::lock_guard lock(mutex_);
+    posted_.notify_all();
+  }
+
   void work() {
-    std::uint64_t seen = 0;
-    for (;;) {
-      {
+    for (std::uint64_t seen = 0; !stopping_;) {
+      const auto is_posted = [&] { return jobs_ != seen; };
+      if (!look(is_posted)) {
         std::unique_lock lock(mutex_);
-        wake_.wait(lock, [&] { return stopping_ || generation_ != seen; });
-        if (stopping_) return;
-        seen = generation_;
+        ++sleepers_;
+        posted_.wait(lock, is_posted);
+        --sleepers_;
       }
-      take_chunks();
-      std::lock_guard lock(mutex_);
-      if (--running_ == 0) done_.notify_all();
+      seen = jobs_;
+      // First in, then a look at whether the job is open: whoever closes it looks for us afterwards.
+      ++inside_;
+      if (open_) take_chunks();
+      if (--inside_ == 0 && caller_sleeps_) {
+        const std::lock_guard lock(mutex_);
+        left_.notify_all();
+      }
     }
   }
 
   void take_chunks() {
     inside_body = true;
-    for (;;) {
-      std::int64_t chunk;
-      {
-        std::lock_guard lock(mutex_);
-        if (next_ >= chunks_) break;
-        chunk = next_++;
-      }
+    for (std::int64_t chunk = next_++; chunk < chunks_; chunk = next_++) {
       try {
         (*body_)(chunk);
       } catch (...) {
-        std::lock_guard lock(mutex_);
+        const std::lock_guard lock(mutex_);
         if (!error_) error_ = std::current_exception();
         next_ = chunks_;
       }
@@ -89,54 +127,27 @@ class Pool {
   }
 
   std::mutex turn_, mutex_;
-  std::condition_variable wake_, done_;
+  std::condition_variable posted_, left_;
   std::vector<std::thread> workers_;
   const std::function<void(std::int64_t)>* body_ = nullptr;
-  std::int64_t next_ = 0, chunks_ = 0;
-  int running_ = 0;
-  std::uint64_t generation_ = 0;
-  bool stopping_ = false;
+  std::int64_t chunks_ = 0;
   std::exception_ptr error_;
+  std::atomic<std::int64_t> next_{0};
+  std::atomic<std::uint64_t> jobs_{0};
+  std::atomic<int> inside_{0}, sleepers_{0};
+  std::atomic<bool> open_{false}, caller_sleeps_{false}, stopping_{false};
 };
-
-int requested_threads = 0;
 
 Pool& pool() {
   static Pool instance(thread_count());
   return instance;
 }
 
-thread_local ParallelRunner foreign_runner;
-
-/// As Pool::run, on the threads that set_parallel_runner brought.
-void run_on_foreign_threads(std::int64_t chunks, const std::function<void(std::int64_t)>& body) {
-  std::atomic<std::int64_t> next{0};
-  std::exception_ptr error;
-  std::mutex error_mutex;
-  foreign_runner(thread_count(), [&] {
-    inside_body = true;
-    for (std::int64_t chunk = next++; chunk < chunks; chunk = next++) {
-      try {
-        body(chunk);
-      } catch (...) {
-        std::lock_guard lock(error_mutex);
-        if (!error) error = std::current_exception();
-        next = chunks;
-      }
-    }
-    inside_body = false;
-  });
-  if (error) std::rethrow_exception(error);
-}
-
 }  // namespace
 
-void set_parallel_runner(ParallelRunner runner) {
-  foreign_runner = std::move(runner);
-}
-
-void set_thread_count(int threads) {
+void set_thread_count(int threads, int processes) {
   requested_threads = std::max(1, threads);
+  cores_are_ours = requested_threads * processes <= available_cores();
 }
 
 int thread_count() {
@@ -148,8 +159,8 @@ void parallel_for(std::int64_t count, std::int64_t grain,
                   const std::function<void(std::int64_t begin, std::int64_t end)>& body) {
   if (count <= 0) return;
   grain = std::max<std::int64_t>(grain, 1);
-  // A few chunks a thread, so that one slow core does not hold up the rest.
-  const std::int64_t wanted = static_cast<std::int64_t>(thread_count()) * 4;
+  // Many chunks a thread, so that one slow core does not hold up the rest.
+  const std::int64_t wanted = static_cast<std::int64_t>(thread_count()) * 16;
   const std::int64_t size = std::max(grain, (count + wanted - 1) / wanted);
   const std::int64_t chunks = (count + size - 1) / size;
   if (chunks == 1 || thread_count() == 1 || inside_body) {
@@ -157,11 +168,7 @@ void parallel_for(std::int64_t count, std::int64_t grain,
     return;
   }
   const auto run_chunk = [&](std::int64_t chunk) { body(chunk * size, std::min(count, (chunk + 1) * size)); };
-  if (foreign_runner) {
-    run_on_foreign_threads(chunks, run_chunk);
-  } else {
-    pool().run(chunks, run_chunk);
-  }
+  pool().run(chunks, run_chunk);
 }
 
 }  // namespace lorica

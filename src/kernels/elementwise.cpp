@@ -27,6 +27,10 @@ void check(FloatType type, std::int64_t rows, std::int64_t features) {
   ensure(rows >= 0 && features > 0, "an element-wise kernel was given {} rows of {} values", rows, features);
 }
 
+GatedInput part_of(const GatedInput& in, std::int64_t element) {
+  return {element_at(in.gate, in.type, element), element_at(in.up, in.type, element), in.type};
+}
+
 /// Calls body(first row, rows) for ranges of rows on all threads.
 template <class Body>
 void for_rows(std::int64_t rows, std::int64_t features, const Body& body) {
@@ -46,8 +50,19 @@ void rms_norm(const void* x, const float* weight, FloatType type, std::int64_t r
   });
 }
 
-void rms_norm_backward(const void* x, const float* weight, const void* dy, FloatType type, std::int64_t rows,
-                       std::int64_t features, float eps, void* dx, float* dweight) {
+void add_rms_norm(const void* x, const void* change, const float* weight, FloatType type, std::int64_t rows,
+                  std::int64_t features, float eps, void* sum, void* y) {
+  check(type, rows, features);
+  const auto& kernel = implementation();
+  for_rows(rows, features, [&](std::int64_t row, std::int64_t count) {
+    const std::int64_t at = row * features;
+    kernel.add_rms_norm(element_at(x, type, at), element_at(change, type, at), weight, type, count, features, eps,
+                        element_at(sum, type, at), y ? element_at(y, type, at) : nullptr);
+  });
+}
+
+void rms_norm_backward(const void* x, const float* weight, const void* dy, const void* dsum, FloatType type,
+                       std::int64_t rows, std::int64_t features, float eps, void* dx, float* dweight) {
   check(type, rows, features);
   const auto& kernel = implementation();
   const std::int64_t group =
@@ -57,7 +72,8 @@ void rms_norm_backward(const void* x, const float* weight, const void* dy, Float
   parallel_for(groups, 1, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t g = begin; g < end; ++g) {
       const std::int64_t row = g * group, count = std::min(group, rows - row), at = row * features;
-      kernel.rms_norm_backward(element_at(x, type, at), weight, element_at(dy, type, at), type, count, features, eps,
+      kernel.rms_norm_backward(element_at(x, type, at), weight, element_at(dy, type, at),
+                               dsum ? element_at(dsum, type, at) : nullptr, type, count, features, eps,
                                dx ? element_at(dx, type, at) : nullptr, dweight ? sums.data() + g * features : nullptr);
     }
   });
@@ -66,28 +82,27 @@ void rms_norm_backward(const void* x, const float* weight, const void* dy, Float
   for (std::size_t i = 0; i < sums.size(); ++i) dweight[i % static_cast<std::size_t>(features)] += sums[i];
 }
 
-void swiglu(const void* gate, const void* up, std::int64_t stride, FloatType type, std::int64_t rows,
-            std::int64_t features, void* y) {
+void swiglu(const GatedInput& in, std::int64_t rows, std::int64_t features, FloatType type, void* y,
+            std::uint16_t* kept_gate, std::uint16_t* kept_up) {
   check(type, rows, features);
-  ensure(stride >= features, "SwiGLU's rows of {} values are {} apart", features, stride);
+  check(in.type, rows, features);
   const auto& kernel = implementation();
   for_rows(rows, features, [&](std::int64_t row, std::int64_t count) {
-    const std::int64_t at = row * stride;
-    kernel.swiglu(element_at(gate, type, at), element_at(up, type, at), stride, type, count, features,
-                  element_at(y, type, row * features));
+    const std::int64_t at = row * features;
+    kernel.swiglu(part_of(in, at), count * features, type, element_at(y, type, at),
+                  kept_gate ? kept_gate + at : nullptr, kept_up ? kept_up + at : nullptr);
   });
 }
 
-void swiglu_backward(const void* gate, const void* up, std::int64_t stride, const void* dy, FloatType type,
-                     std::int64_t rows, std::int64_t features, void* dgate, void* dup) {
+void swiglu_backward(const GatedInput& in, const void* dy, FloatType type, std::int64_t rows, std::int64_t features,
+                     void* dgate, void* dup) {
   check(type, rows, features);
-  ensure(stride >= features, "SwiGLU's rows of {} values are {} apart", features, stride);
+  check(in.type, rows, features);
   const auto& kernel = implementation();
   for_rows(rows, features, [&](std::int64_t row, std::int64_t count) {
-    const std::int64_t at = row * stride;
-    kernel.swiglu_backward(element_at(gate, type, at), element_at(up, type, at), stride,
-                           element_at(dy, type, row * features), type, count, features, element_at(dgate, type, at),
-                           element_at(dup, type, at));
+    const std::int64_t at = row * features;
+    kernel.swiglu_backward(part_of(in, at), element_at(dy, type, at), type, count * features,
+                           element_at(dgate, type, at), element_at(dup, type, at));
   });
 }
 

@@ -19,21 +19,33 @@ namespace lorica::kernels {
 void rms_norm(const void* x, const float* weight, FloatType type, std::int64_t rows, std::int64_t features, float eps,
               void* y);
 
-/// Its gradient: with n = x·r and g = dy·w,  dx = r · (g − n · mean(g·n)),  dw = Σ_rows dy·n (overwritten, not added).
+/// sum = round(x + change), and rms_norm of that in one pass. All [rows, features] contiguous, of `type`; y null: only
+/// the sum.
+void add_rms_norm(const void* x, const void* change, const float* weight, FloatType type, std::int64_t rows,
+                  std::int64_t features, float eps, void* sum, void* y);
+
+/// The gradient of rms_norm: with n = x·r and g = dy·w,  dx = r · (g − n · mean(g·n)) + dsum,  dw = Σ_rows dy·n
+/// (overwritten, not added). dsum [rows, features] of `type` is a gradient that reaches x past the norm, or null.
 /// dx [rows, features] of `type` or null; dweight float32 [features] or null: what is null is not computed.
-void rms_norm_backward(const void* x, const float* weight, const void* dy, FloatType type, std::int64_t rows,
-                       std::int64_t features, float eps, void* dx, float* dweight);
+void rms_norm_backward(const void* x, const float* weight, const void* dy, const void* dsum, FloatType type,
+                       std::int64_t rows, std::int64_t features, float eps, void* dx, float* dweight);
 
-/// SwiGLU (Shazeer 2020, https://arxiv.org/abs/2002.05202): y = gate · sigmoid(gate) · up.
-/// gate and up are [rows, features] with `stride` elements from row to row, so that both may be halves of one fused
-/// product [rows, 2·features]; y [rows, features] contiguous.
-void swiglu(const void* gate, const void* up, std::int64_t stride, FloatType type, std::int64_t rows,
-            std::int64_t features, void* y);
+/// What SwiGLU takes: [rows, features] each, contiguous. `type` may differ from that of y and of the gradients: what
+/// was kept for backward may be narrower than what is computed with.
+struct GatedInput {
+  const void *gate = nullptr, *up = nullptr;
+  FloatType type = FloatType::f32;
+};
 
-/// Its gradient, with s = sigmoid(gate): dup = dy · gate · s,  dgate = dy · up · s · (1 + gate · (1 − s)).
-/// dy contiguous; dgate and dup have `stride` too.
-void swiglu_backward(const void* gate, const void* up, std::int64_t stride, const void* dy, FloatType type,
-                     std::int64_t rows, std::int64_t features, void* dgate, void* dup);
+/// SwiGLU (Shazeer 2020, https://arxiv.org/abs/2002.05202): y = gate · sigmoid(gate) · up, of `type`. `kept_gate` and
+/// `kept_up`, if not null, become the input rounded to bfloat16.
+void swiglu(const GatedInput& in, std::int64_t rows, std::int64_t features, FloatType type, void* y,
+            std::uint16_t* kept_gate = nullptr, std::uint16_t* kept_up = nullptr);
+
+/// Its gradient, with s = sigmoid(gate): dup = dy · gate · s,  dgate = dy · up · s · (1 + gate · (1 − s)); all of
+/// `type`.
+void swiglu_backward(const GatedInput& in, const void* dy, FloatType type, std::int64_t rows, std::int64_t features,
+                     void* dgate, void* dup);
 
 /// What rotary embedding works on.
 struct RotaryShape {

@@ -1,7 +1,8 @@
-// The implementations behind kernels/elementwise.hpp, one set for each instruction set. Internal to kernels/.
-// They run on the calling thread; strides are filled in; dweight is added to.
+// The implementations behind kernels/elementwise.hpp and kernels/adam.hpp, one set for each instruction set. Internal
+// to kernels/. They run on the calling thread; strides are filled in; dweight is added to.
 #pragma once
 
+#include "kernels/adam.hpp"
 #include "kernels/elementwise.hpp"
 
 namespace lorica::kernels {
@@ -9,17 +10,22 @@ namespace lorica::kernels {
 struct Elementwise {
   void (*rms_norm)(const void* x, const float* weight, FloatType type, std::int64_t rows, std::int64_t features,
                    float eps, void* y);
-  void (*rms_norm_backward)(const void* x, const float* weight, const void* dy, FloatType type, std::int64_t rows,
-                            std::int64_t features, float eps, void* dx, float* dweight);
-  void (*swiglu)(const void* gate, const void* up, std::int64_t stride, FloatType type, std::int64_t rows,
-                 std::int64_t features, void* y);
-  void (*swiglu_backward)(const void* gate, const void* up, std::int64_t stride, const void* dy, FloatType type,
-                          std::int64_t rows, std::int64_t features, void* dgate, void* dup);
+  void (*add_rms_norm)(const void* x, const void* change, const float* weight, FloatType type, std::int64_t rows,
+                       std::int64_t features, float eps, void* sum, void* y);
+  void (*rms_norm_backward)(const void* x, const float* weight, const void* dy, const void* dsum, FloatType type,
+                            std::int64_t rows, std::int64_t features, float eps, void* dx, float* dweight);
+  /// Of `count` values.
+  void (*swiglu)(const GatedInput& in, std::int64_t count, FloatType type, void* y, std::uint16_t* kept_gate,
+                 std::uint16_t* kept_up);
+  void (*swiglu_backward)(const GatedInput& in, const void* dy, FloatType type, std::int64_t count, void* dgate,
+                          void* dup);
   void (*rotary)(const void* x, const float* cosine, const float* sine, FloatType type, const RotaryShape& shape,
                  bool inverse, void* y);
   /// losses [rows]
   void (*cross_entropy)(float* logits, const std::int64_t* labels, std::int64_t rows, std::int64_t classes,
                         bool gradient, double* losses);
+  void (*adam)(const AdamTensor& tensor);
+  double (*squares)(const float* x, std::int64_t count);
 };
 
 extern const Elementwise kElementwiseReference, kElementwiseAvx2, kElementwiseAvx512;

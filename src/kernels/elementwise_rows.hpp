@@ -63,8 +63,20 @@ void rms_norm_rows(const T* x, const float* weight, std::int64_t rows, std::int6
 }
 
 template <class L, class T>
-void rms_norm_backward_rows(const T* x, const float* weight, const T* dy, std::int64_t rows, std::int64_t features,
-                            float eps, T* dx, float* dweight) {
+void add_rms_norm_rows(const T* x, const T* change, const float* weight, std::int64_t rows, std::int64_t features,
+                       float eps, T* sum, T* y) {
+  for (std::int64_t row = 0; row < rows; ++row, x += features, change += features, sum += features) {
+    for_lanes<L>(features,
+                 [&]<class V>(std::int64_t i) { V::store(sum + i, V::add(V::load(x + i), V::load(change + i))); });
+    if (!y) continue;
+    rms_norm_rows<L>(sum, weight, 1, features, eps, y);
+    y += features;
+  }
+}
+
+template <class L, class T>
+void rms_norm_backward_rows(const T* x, const float* weight, const T* dy, const T* dsum, std::int64_t rows,
+                            std::int64_t features, float eps, T* dx, float* dweight) {
   for (std::int64_t row = 0; row < rows; ++row, x += features, dy += features) {
     const float r = inverse_rms<L>(x, features, eps);
     if (dweight) {
@@ -82,9 +94,11 @@ void rms_norm_backward_rows(const T* x, const float* weight, const T* dy, std::i
       const auto g = V::multiply(V::load(dy + i), V::load(weight + i));
       const auto n = V::multiply(V::load(x + i), V::set(r));
       const auto centred = V::subtract(g, V::multiply(n, V::set(mean)));
-      V::store(dx + i, V::multiply(centred, V::set(r)));
+      const auto past = dsum ? V::load(dsum + i) : V::set(0);
+      V::store(dx + i, V::multiply_add(centred, V::set(r), past));
     });
     dx += features;
+    if (dsum) dsum += features;
   }
 }
 
@@ -94,29 +108,26 @@ template <class V>
   return V::divide(one, V::add(one, V::exponential(V::subtract(V::set(0.0f), x))));
 }
 
-template <class L, class T>
-void swiglu_rows(const T* gate, const T* up, std::int64_t stride, std::int64_t rows, std::int64_t features, T* y) {
-  for (std::int64_t row = 0; row < rows; ++row, gate += stride, up += stride, y += features) {
-    for_lanes<L>(features, [&]<class V>(std::int64_t i) {
-      const auto g = V::load(gate + i);
-      V::store(y + i, V::multiply(V::multiply(g, sigmoid<V>(g)), V::load(up + i)));
-    });
-  }
+template <class L, class In, class Out>
+void swiglu_values(const In* gate, const In* up, std::int64_t count, Out* y, std::uint16_t* kept_gate,
+                   std::uint16_t* kept_up) {
+  for_lanes<L>(count, [&]<class V>(std::int64_t i) {
+    const auto g = V::load(gate + i), u = V::load(up + i);
+    if (kept_gate) V::store(kept_gate + i, g);
+    if (kept_up) V::store(kept_up + i, u);
+    V::store(y + i, V::multiply(V::multiply(g, sigmoid<V>(g)), u));
+  });
 }
 
-template <class L, class T>
-void swiglu_backward_rows(const T* gate, const T* up, std::int64_t stride, const T* dy, std::int64_t rows,
-                          std::int64_t features, T* dgate, T* dup) {
-  for (std::int64_t row = 0; row < rows; ++row) {
-    for_lanes<L>(features, [&]<class V>(std::int64_t i) {
-      const auto g = V::load(gate + i), u = V::load(up + i), d = V::load(dy + i);
-      const auto s = sigmoid<V>(g), one = V::set(1.0f);
-      const auto slope = V::multiply(s, V::multiply_add(g, V::subtract(one, s), one));
-      V::store(dup + i, V::multiply(d, V::multiply(g, s)));
-      V::store(dgate + i, V::multiply(V::multiply(d, u), slope));
-    });
-    gate += stride, up += stride, dgate += stride, dup += stride, dy += features;
-  }
+template <class L, class In, class Out>
+void swiglu_backward_values(const In* gate, const In* up, const Out* dy, std::int64_t count, Out* dgate, Out* dup) {
+  for_lanes<L>(count, [&]<class V>(std::int64_t i) {
+    const auto g = V::load(gate + i), u = V::load(up + i), d = V::load(dy + i);
+    const auto s = sigmoid<V>(g), one = V::set(1.0f);
+    const auto slope = V::multiply(s, V::multiply_add(g, V::subtract(one, s), one));
+    V::store(dup + i, V::multiply(d, V::multiply(g, s)));
+    V::store(dgate + i, V::multiply(V::multiply(d, u), slope));
+  });
 }
 
 template <class L, class T>
@@ -183,11 +194,45 @@ void cross_entropy_rows(float* logits, const std::int64_t* labels, std::int64_t 
   }
 }
 
+template <class L>
+void adam_values(const AdamTensor& t) {
+  const auto& step = t.step;
+  for_lanes<L>(t.count, [&]<class V>(std::int64_t i) {
+    const auto value = V::load(t.value + i), mean = V::load(t.mean + i), square = V::load(t.square + i);
+    const auto g = V::multiply_add(V::set(step.l2), value, V::load(t.gradient + i));
+    const auto m = V::multiply_add(V::set(step.mean_weight), V::subtract(g, mean), mean);
+    const auto s =
+        V::multiply_add(V::multiply(V::set(step.square_weight), g), g, V::multiply(V::set(step.square_keep), square));
+    const auto root = V::divide(V::square_root(s), V::set(step.root_correction));
+    const auto change = V::divide(V::multiply(V::set(step.step_size), m), V::add(root, V::set(step.epsilon)));
+    V::store(t.mean + i, m);
+    V::store(t.square + i, s);
+    V::store(t.value + i, V::multiply_subtract(V::set(step.keep), value, change));
+  });
+}
+
+template <class L>
+double sum_of_squares(const float* x, std::int64_t count) {
+  double total = 0;
+  for (std::int64_t begin = 0; begin < count; begin += kSumPiece, x += kSumPiece) {
+    total += sum_lanes<L>(std::min(kSumPiece, count - begin), [&]<class V>(std::int64_t i) {
+      const auto value = V::load(x + i);
+      return V::multiply(value, value);
+    });
+  }
+  return total;
+}
+
 /// Calls body with a null pointer of the element's C++ type.
 template <class Body>
 void with_element(FloatType type, const Body& body) {
   if (type == FloatType::f32) return body(static_cast<float*>(nullptr));
   body(static_cast<std::uint16_t*>(nullptr));
+}
+
+template <class Body>
+void with_elements(FloatType first, FloatType second, const Body& body) {
+  with_element(first, [&](auto* in) { with_element(second, [&](auto* out) { body(in, out); }); });
 }
 
 /// The kernels over lanes L.
@@ -199,26 +244,32 @@ constexpr Elementwise elementwise_over() {
               rms_norm_rows<L>(static_cast<const T*>(x), weight, rows, features, eps, static_cast<T*>(y));
             });
           },
-          [](const void* x, const float* weight, const void* dy, FloatType type, std::int64_t rows,
+          [](const void* x, const void* change, const float* weight, FloatType type, std::int64_t rows,
+             std::int64_t features, float eps, void* sum, void* y) {
+            with_element(type, [&]<class T>(T*) {
+              add_rms_norm_rows<L>(static_cast<const T*>(x), static_cast<const T*>(change), weight, rows, features, eps,
+                                   static_cast<T*>(sum), static_cast<T*>(y));
+            });
+          },
+          [](const void* x, const float* weight, const void* dy, const void* dsum, FloatType type, std::int64_t rows,
              std::int64_t features, float eps, void* dx, float* dweight) {
             with_element(type, [&]<class T>(T*) {
-              rms_norm_backward_rows<L>(static_cast<const T*>(x), weight, static_cast<const T*>(dy), rows, features,
-                                        eps, static_cast<T*>(dx), dweight);
+              rms_norm_backward_rows<L>(static_cast<const T*>(x), weight, static_cast<const T*>(dy),
+                                        static_cast<const T*>(dsum), rows, features, eps, static_cast<T*>(dx), dweight);
             });
           },
-          [](const void* gate, const void* up, std::int64_t stride, FloatType type, std::int64_t rows,
-             std::int64_t features, void* y) {
-            with_element(type, [&]<class T>(T*) {
-              swiglu_rows<L>(static_cast<const T*>(gate), static_cast<const T*>(up), stride, rows, features,
-                             static_cast<T*>(y));
+          [](const GatedInput& in, std::int64_t count, FloatType type, void* y, std::uint16_t* kept_gate,
+             std::uint16_t* kept_up) {
+            with_elements(in.type, type, [&]<class In, class Out>(In*, Out*) {
+              swiglu_values<L>(static_cast<const In*>(in.gate), static_cast<const In*>(in.up), count,
+                               static_cast<Out*>(y), kept_gate, kept_up);
             });
           },
-          [](const void* gate, const void* up, std::int64_t stride, const void* dy, FloatType type, std::int64_t rows,
-             std::int64_t features, void* dgate, void* dup) {
-            with_element(type, [&]<class T>(T*) {
-              swiglu_backward_rows<L>(static_cast<const T*>(gate), static_cast<const T*>(up), stride,
-                                      static_cast<const T*>(dy), rows, features, static_cast<T*>(dgate),
-                                      static_cast<T*>(dup));
+          [](const GatedInput& in, const void* dy, FloatType type, std::int64_t count, void* dgate, void* dup) {
+            with_elements(in.type, type, [&]<class In, class Out>(In*, Out*) {
+              swiglu_backward_values<L>(static_cast<const In*>(in.gate), static_cast<const In*>(in.up),
+                                        static_cast<const Out*>(dy), count, static_cast<Out*>(dgate),
+                                        static_cast<Out*>(dup));
             });
           },
           [](const void* x, const float* cosine, const float* sine, FloatType type, const RotaryShape& shape,
@@ -227,7 +278,9 @@ constexpr Elementwise elementwise_over() {
               rotary_rows<L>(static_cast<const T*>(x), cosine, sine, shape, inverse, static_cast<T*>(y));
             });
           },
-          cross_entropy_rows<L>};
+          cross_entropy_rows<L>,
+          adam_values<L>,
+          sum_of_squares<L>};
 }
 
 }  // namespace

@@ -11,7 +11,9 @@ namespace {
 void scale(const BlockProduct::Column& column, std::int64_t rows, std::int64_t columns) {
   for (std::int64_t i = 0; i < rows; ++i) {
     float* row = column.c + i * column.stride;
-    for (std::int64_t j = 0; j < columns; ++j) row[j] = column.beta == 0.0f ? 0.0f : column.beta * row[j];
+    for (std::int64_t j = 0; j < columns; ++j) {
+      row[j] = column.bias != nullptr ? column.bias[j] : column.beta == 0.0f ? 0.0f : column.beta * row[j];
+    }
   }
 }
 
@@ -34,6 +36,7 @@ Extent checked(const BlockProduct& product, const BlockProduct::Column& column) 
     extent.depth += k;
   }
   ensure(extent.width >= 0, "a product without a factor");
+  ensure(column.bias == nullptr || column.beta == 0.0f, "a product with a bias and beta {}", column.beta);
   return extent;
 }
 
@@ -81,7 +84,7 @@ void gemm(const BlockProduct& product) {
 }
 
 void gemm(const MatrixSource& a, const MatrixSource& b, float beta, float* c, std::int64_t stride) {
-  gemm(BlockProduct{{a}, {{{b}, c, stride, beta}}});
+  gemm(BlockProduct{{a}, {{{b}, c, stride, beta, nullptr}}});
 }
 
 }  // namespace lorica::kernels

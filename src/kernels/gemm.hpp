@@ -48,15 +48,16 @@ MatrixSource transposed(MatrixSource matrix);
 /// So for a weight W [out, in]: y = x Wᵀ is gemm(x, transposed(W), …), dx = dy W is gemm(dy, W, …).
 void gemm(const MatrixSource& a, const MatrixSource& b, float beta, float* c, std::int64_t stride);
 
-/// A product of matrices of blocks: c_j = Σ_i a_i · b_ij + beta_j · c_j. What several products share is read and packed
-/// once: projections of one input (the same a, several c), gradients that meet in one input (several a, the same c),
-/// a low-rank term on top of a weight (one more a and b).
+/// A product of matrices of blocks: c_j = Σ_i a_i · b_ij + beta_j · c_j + bias_j. What several products share is read
+/// and packed once: projections of one input (the same a, several c), gradients that meet in one input (several a, the
+/// same c), a low-rank term on top of a weight (one more a and b).
 struct BlockProduct {
   struct Column {
     std::vector<MatrixSource> b;  ///< [k_i, n_j] for each a; a default-made one is zero and costs nothing
     float* c = nullptr;           ///< float32 [m, n_j], row i at c + i · stride
     std::int64_t stride = 0;
-    float beta = 0;  ///< 0: c is not read
+    float beta = 0;               ///< 0: c is not read
+    const float* bias = nullptr;  ///< float32 [n_j], added to each row, or null; only with beta 0
   };
   std::vector<MatrixSource> a;  ///< [m, k_i]
   std::vector<Column> columns;

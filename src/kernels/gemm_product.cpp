@@ -180,7 +180,7 @@ class Blocked {
     const std::int64_t parts = panels >= wanted ? 1 : std::clamp<std::int64_t>(wanted / panels, 1, divide_up(tall, 8));
     const std::int64_t part_rows = divide_up(tall, parts) * tile_rows_;
     // Runs of panels, as many for each thread, of about equal length: they hardly differ in cost.
-    const std::int64_t runs = std::min({panels, 4 * threads, round_up(divide_up(panels, kGroupPanels), threads)});
+    const std::int64_t runs = std::min(panels, round_up(divide_up(panels, kGroupPanels), threads));
     parallel_for(runs * parts, 1, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i) {
         const std::int64_t run = i % runs, first_row = i / runs * part_rows;
@@ -225,10 +225,13 @@ class Blocked {
   void panel_product(const Panel& panel, const float* b, std::size_t s, std::int64_t first, std::int64_t last) const {
     const auto& slice = slices_[s];
     const auto& column = product_.columns[panel.column];
-    const float beta = s == first_slice_[panel.column] ? column.beta : 1.0f;
+    const bool is_first = s == first_slice_[panel.column];
+    const float* bias = is_first && column.bias != nullptr ? column.bias + panel.first : nullptr;
+    const float beta = is_first && bias == nullptr ? column.beta : 1.0f;
     for (std::int64_t row = first; row < last; row += tile_rows_) {
       const int rows = static_cast<int>(std::min(tile_rows_, rows_ - row));
       float* target = column.c + (row_ + row) * column.stride + panel.first;
+      for (int i = 0; bias != nullptr && i < rows; ++i) std::copy_n(bias, panel.width, target + i * column.stride);
       if (panel.width == kernel_.tile_columns) {
         kernel_.tile(rows, slice.count, packed_a(row, slice), b, beta, target, column.stride);
       } else {

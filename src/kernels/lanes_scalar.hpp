@@ -26,6 +26,7 @@ struct ScalarLanes {
   static Float divide(Float a, Float b) { return a / b; }
   static Float multiply_add(Float a, Float b, Float c) { return a * b + c; }
   static Float multiply_subtract(Float a, Float b, Float c) { return a * b - c; }
+  static Float square_root(Float x) { return std::sqrt(x); }
   static Float exponential(Float x) { return std::exp(x); }
   static Float exponential_in_range(Float x) { return std::exp(x); }
   static float sum(Float x) { return x; }

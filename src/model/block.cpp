@@ -20,16 +20,19 @@ Activation EmbeddingBlock::embed(const at::Tensor& ids, std::shared_ptr<const Se
 }
 
 Activation DecoderBlock::forward(const Activation& in, const BlockWeights& weights) const {
-  const auto middle = in.hidden + attend(in.hidden, weights, *in.sequences);
-  return {middle + feed_forward(middle, weights, *in.sequences), in.sequences};
+  const auto branch = [&](const at::Tensor& x, const at::Tensor& change, const char* norm) {
+    return add_rms_norm(x, change, weights.tensor(norm), architecture_.rms_norm_eps, in.sequences->selective);
+  };
+  const auto start = branch(in.hidden, {}, "input_layernorm.weight");
+  const auto middle =
+      branch(start.stream, attend(start.normalized, weights, *in.sequences), "post_attention_layernorm.weight");
+  return {residual_sum(middle.stream, feed_forward(middle.normalized, weights, *in.sequences)), in.sequences};
 }
 
-at::Tensor DecoderBlock::attend(const at::Tensor& hidden, const BlockWeights& weights,
-                                const Sequences& sequences) const {
+at::Tensor DecoderBlock::attend(const Value& x, const BlockWeights& weights, const Sequences& sequences) const {
   const auto& arch = architecture_;
-  const auto x = rms_norm(hidden, weights.tensor("input_layernorm.weight"), arch.rms_norm_eps, sequences.selective);
   auto projected = weights.linears({"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"}, x, sequences);
-  for (auto& each : projected) each = each.reshape({hidden.size(0), -1, arch.head_dim});
+  for (auto& each : projected) each = each.reshape({x.tensor.size(0), -1, arch.head_dim});
   auto q = projected[0], k = projected[1];
   const auto v = projected[2];
   if (arch.qk_norm) {
@@ -45,10 +48,7 @@ at::Tensor DecoderBlock::attend(const at::Tensor& hidden, const BlockWeights& we
   return weights.linear("self_attn.o_proj", {mixed, {}}, sequences);
 }
 
-at::Tensor DecoderBlock::feed_forward(const at::Tensor& hidden, const BlockWeights& weights,
-                                      const Sequences& sequences) const {
-  const auto x = rms_norm(hidden, weights.tensor("post_attention_layernorm.weight"), architecture_.rms_norm_eps,
-                          sequences.selective);
+at::Tensor DecoderBlock::feed_forward(const Value& x, const BlockWeights& weights, const Sequences& sequences) const {
   const auto wide = weights.linears({"mlp.gate_proj", "mlp.up_proj"}, x, sequences);
   return weights.linear("mlp.down_proj", swiglu(wide[0], wide[1], sequences.selective, sequences.narrow), sequences);
 }

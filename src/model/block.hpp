@@ -41,8 +41,8 @@ class DecoderBlock : public Block {
   Activation forward(const Activation& in, const BlockWeights& weights) const override;
 
  private:
-  at::Tensor attend(const at::Tensor& hidden, const BlockWeights& weights, const Sequences& sequences) const;
-  at::Tensor feed_forward(const at::Tensor& hidden, const BlockWeights& weights, const Sequences& sequences) const;
+  at::Tensor attend(const Value& x, const BlockWeights& weights, const Sequences& sequences) const;
+  at::Tensor feed_forward(const Value& x, const BlockWeights& weights, const Sequences& sequences) const;
   Architecture architecture_;
 };
 

@@ -6,8 +6,11 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <numeric>
 
 #include "base/error.hpp"
+#include "kernels/adam.hpp"
+#include "optim/kernel_operand.hpp"
 #include "optim/scale.hpp"
 
 namespace lorica::optim {
@@ -26,12 +29,19 @@ at::Tensor tensor_norm(const at::Tensor& gradient) {
 double squared_gradient_norm(std::span<const TrainableParameter> parameters) {
   const at::NoGradGuard no_graph;
   std::map<std::pair<std::string, at::ScalarType>, std::vector<at::Tensor>> norms;  // those that can be stacked
+  std::vector<kernels::FloatSpan> in_kernel;
   for (const auto& parameter : parameters) {
     if (!parameter.gradient.defined()) continue;
+    if (kernels_take(parameter.gradient)) {
+      in_kernel.push_back({parameter.gradient.const_data_ptr<float>(), parameter.gradient.numel()});
+      continue;
+    }
     auto norm = tensor_norm(parameter.gradient);
     norms[{norm.device().str(), norm.scalar_type()}].push_back(std::move(norm));
   }
-  double total = 0.0;
+  std::vector<double> sums(in_kernel.size());
+  kernels::squares(in_kernel, sums);
+  double total = std::accumulate(sums.begin(), sums.end(), 0.0);
   for (const auto& group : norms) {
     // To the host first: not every device has float64.
     total += at::stack(group.second).to(at::kCPU).to(at::kDouble).square().sum().item<double>();

@@ -10,6 +10,8 @@
 
 #include "base/error.hpp"
 #include "base/strings.hpp"
+#include "kernels/adam.hpp"
+#include "optim/kernel_operand.hpp"
 #include "optim/scale.hpp"
 
 namespace lorica::optim {
@@ -34,6 +36,28 @@ void update_adam(const OptimizerOptions& o, TrainableParameter& parameter, Slots
   const double square_correction = std::sqrt(1.0 - std::pow(o.beta2, t));
   const auto denominator = square.sqrt().div_(square_correction).add_(o.epsilon);
   value.addcdiv_(mean, denominator, -step_size);
+}
+
+/// Whether kernels/adam.hpp does it.
+bool has_kernel(const OptimizerOptions& o, const TrainableParameter& parameter) {
+  return (o.type == OptimizerType::adamw || o.type == OptimizerType::adam) && kernels_take(parameter.value) &&
+         kernels_take(parameter.gradient);
+}
+
+kernels::AdamTensor kernel_update(const OptimizerOptions& o, TrainableParameter& parameter, Slots& slots, int64_t steps,
+                                  double rate) {
+  const double decay = parameter.decay ? o.weight_decay : 0.0, t = static_cast<double>(steps);
+  kernels::AdamStep step;
+  step.keep = static_cast<float>(o.type == OptimizerType::adamw ? 1.0 - rate * decay : 1.0);
+  step.l2 = static_cast<float>(o.type == OptimizerType::adam ? decay : 0.0);
+  step.mean_weight = static_cast<float>(1.0 - o.beta1);
+  step.square_keep = static_cast<float>(o.beta2);
+  step.square_weight = static_cast<float>(1.0 - o.beta2);
+  step.root_correction = static_cast<float>(std::sqrt(1.0 - std::pow(o.beta2, t)));
+  step.epsilon = static_cast<float>(o.epsilon);
+  step.step_size = static_cast<float>(rate / (1.0 - std::pow(o.beta1, t)));
+  return {parameter.value.data_ptr<float>(),          slots[0].data_ptr<float>(), slots[1].data_ptr<float>(),
+          parameter.gradient.const_data_ptr<float>(), parameter.value.numel(),    step};
 }
 
 void update_sgd(const OptimizerOptions& o, TrainableParameter& parameter, Slots& slots, double rate) {
@@ -148,6 +172,7 @@ Optimizer::ParameterState& Optimizer::state_of(const std::string& name) {
 void Optimizer::step(std::span<TrainableParameter> parameters, double rate) {
   const at::NoGradGuard no_graph;
   const auto slots = slot_names(options_).size();
+  std::vector<kernels::AdamTensor> in_kernel;
   for (auto& parameter : parameters) {
     auto& state = state_of(parameter.name);
     if (!parameter.gradient.defined()) continue;
@@ -155,8 +180,13 @@ void Optimizer::step(std::span<TrainableParameter> parameters, double rate) {
            shape_text(parameter.gradient), shape_text(parameter.value));
     while (state.slots.size() < slots) state.slots.push_back(at::zeros_like(parameter.value));
     ++state.steps;
-    update(options_, parameter, state.slots, state.steps, rate);
+    if (has_kernel(options_, parameter)) {
+      in_kernel.push_back(kernel_update(options_, parameter, state.slots, state.steps, rate));
+    } else {
+      update(options_, parameter, state.slots, state.steps, rate);
+    }
   }
+  kernels::adam_update(in_kernel);
 }
 
 OptimizerState Optimizer::state() const {

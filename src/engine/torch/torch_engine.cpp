@@ -11,7 +11,6 @@
 #include "engine/plan/recompute_choice.hpp"
 #include "engine/torch/executor.hpp"
 #include "engine/torch/host_allocator.hpp"
-#include "engine/torch/openmp_threads.hpp"
 #include "engine/torch/sampling.hpp"
 #include "engine/torch/saving.hpp"
 #include "engine/torch/state_files.hpp"
@@ -352,7 +351,6 @@ double TorchEngine::verify_saved(const std::filesystem::path& folder, const data
 std::unique_ptr<Engine> make_engine(const config::Config& config, Purpose purpose, parallel::World* world) {
   use_host_allocator();
   at::set_num_threads(thread_count());
-  use_openmp_threads();
   kernels::set_kernel_mode(kernel_mode(config.kernels));
   return std::make_unique<TorchEngine>(config, purpose, world);
 }

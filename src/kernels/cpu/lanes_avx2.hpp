@@ -40,6 +40,7 @@ struct Avx2Lanes {
   static Float divide(Float a, Float b) { return _mm256_div_ps(a, b); }
   static Float multiply_add(Float a, Float b, Float c) { return _mm256_fmadd_ps(a, b, c); }
   static Float multiply_subtract(Float a, Float b, Float c) { return _mm256_fmsub_ps(a, b, c); }
+  static Float square_root(Float x) { return _mm256_sqrt_ps(x); }
   static Float exponential(Float x) { return lanes_exponential<Avx2Lanes>(x); }
   static Float exponential_in_range(Float x) { return lanes_exponential_in_range<Avx2Lanes>(x); }
   static float sum(Float x) {

@@ -39,6 +39,7 @@ struct Avx512Lanes {
   static Float divide(Float a, Float b) { return _mm512_div_ps(a, b); }
   static Float multiply_add(Float a, Float b, Float c) { return _mm512_fmadd_ps(a, b, c); }
   static Float multiply_subtract(Float a, Float b, Float c) { return _mm512_fmsub_ps(a, b, c); }
+  static Float square_root(Float x) { return _mm512_sqrt_ps(x); }
   static Float exponential(Float x) { return lanes_exponential<Avx512Lanes>(x); }
   static Float exponential_in_range(Float x) { return lanes_exponential_in_range<Avx512Lanes>(x); }
   static float sum(Float x) { return _mm512_reduce_add_ps(x); }

@@ -28,16 +28,41 @@ at::Tensor normalize(const at::Tensor& x, const at::Tensor& weight, double eps) 
   return (x32 * inverse_rms(x32, eps)).to(x.scalar_type()).mul(weight.to(x.scalar_type()));
 }
 
-variable_list rms_norm_gradients(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& dy, double eps,
-                                 bool need_x, bool need_weight) {
-  const auto in = x.contiguous(), scale = weight.to(at::kFloat).contiguous(), grad = dy.contiguous();
-  at::Tensor dx, dw;
-  if (need_x) dx = at::empty_like(in);
-  if (need_weight) dw = at::empty({in.size(-1)}, in.options().dtype(at::kFloat));
-  kernels::rms_norm_backward(in.data_ptr(), scale.data_ptr<float>(), grad.data_ptr(), type_of(in),
-                             in.numel() / in.size(-1), in.size(-1), static_cast<float>(eps),
-                             need_x ? dx.data_ptr() : nullptr, need_weight ? dw.data_ptr<float>() : nullptr);
-  return {dx, need_weight ? dw.to(weight.scalar_type()) : dw, at::Tensor()};
+struct NormGradients {
+  at::Tensor dx, dweight;  ///< undefined where not wanted
+};
+
+/// With n = x·r, r = (mean(x²)+eps)^(−1/2), g = dy·w:  dx = r · (g − n · mean(g·n)) + dsum,  dw = Σ_rows dy·n.
+/// `dsum`: what reaches x past the norm, or undefined.
+NormGradients norm_gradients(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& dy,
+                             const at::Tensor& dsum, double eps, bool want_x, bool want_weight) {
+  NormGradients result;
+  if (kernels_take(x)) {
+    const auto in = x.contiguous(), scale = weight.to(at::kFloat).contiguous(), grad = dy.contiguous();
+    const auto past = dsum.defined() ? dsum.contiguous() : at::Tensor();
+    if (want_x) result.dx = at::empty_like(in);
+    if (want_weight) result.dweight = at::empty({in.size(-1)}, in.options().dtype(at::kFloat));
+    kernels::rms_norm_backward(in.data_ptr(), scale.data_ptr<float>(), grad.data_ptr(),
+                               past.defined() ? past.data_ptr() : nullptr, type_of(in), in.numel() / in.size(-1),
+                               in.size(-1), static_cast<float>(eps), want_x ? result.dx.data_ptr() : nullptr,
+                               want_weight ? result.dweight.data_ptr<float>() : nullptr);
+    if (want_weight) result.dweight = result.dweight.to(weight.scalar_type());
+    return result;
+  }
+  const auto wide = at::toOpMathType(x.scalar_type());
+  const auto x32 = x.to(wide);
+  const auto r = inverse_rms(x32, eps);
+  const auto n = x32 * r;
+  const auto g = dy.to(wide);
+  if (want_x) {
+    auto scaled = g * weight.to(wide);
+    const auto projection = (scaled * n).mean(-1, true);
+    scaled.sub_(n * projection).mul_(r);
+    if (dsum.defined()) scaled.add_(dsum);
+    result.dx = scaled.to(x.scalar_type());
+  }
+  if (want_weight) result.dweight = (g * n).reshape({-1, n.size(-1)}).sum(0).to(weight.scalar_type());
+  return result;
 }
 
 struct RmsNorm : torch::autograd::Function<RmsNorm> {
@@ -47,59 +72,109 @@ struct RmsNorm : torch::autograd::Function<RmsNorm> {
     return normalize(x, weight, eps);
   }
 
-  // With n = x·r, r = (mean(x²)+eps)^(−1/2), g = dy·w:  dx = r · (g − n · mean(g·n)),  dw = Σ_rows dy·n.
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const auto saved = ctx->get_saved_variables();
-    if (kernels_take(saved[0])) {
-      return rms_norm_gradients(saved[0], saved[1], grads[0], ctx->saved_data["eps"].toDouble(),
-                                ctx->needs_input_grad(0), ctx->needs_input_grad(1));
-    }
-    const auto wide = at::toOpMathType(saved[0].scalar_type());
-    const auto x32 = saved[0].to(wide);
-    const auto r = inverse_rms(x32, ctx->saved_data["eps"].toDouble());
-    const auto n = x32 * r;
-    const auto dy = grads[0].to(wide);
-    at::Tensor dx, dw;
-    if (ctx->needs_input_grad(0)) {
-      auto g = dy * saved[1].to(wide);
-      const auto projection = (g * n).mean(-1, true);
-      dx = g.sub_(n * projection).mul_(r).to(saved[0].scalar_type());
-    }
-    if (ctx->needs_input_grad(1)) {
-      dw = (dy * n).reshape({-1, n.size(-1)}).sum(0).to(saved[1].scalar_type());
-    }
-    return {dx, dw, at::Tensor()};
+    const auto result = norm_gradients(saved[0], saved[1], grads[0], {}, ctx->saved_data["eps"].toDouble(),
+                                       ctx->needs_input_grad(0), ctx->needs_input_grad(1));
+    return {result.dx, result.dweight, at::Tensor()};
   }
 };
 
-at::Tensor gated(const at::Tensor& gate, const at::Tensor& up) {
-  if (!kernels_take(gate)) return at::silu(gate).mul_(up);
-  const auto g = gate.contiguous(), u = up.contiguous();
-  auto y = at::empty_like(g);
-  const std::int64_t features = g.size(-1);
-  kernels::swiglu(g.data_ptr(), u.data_ptr(), features, type_of(g), g.numel() / features, features, y.data_ptr());
-  return y;
+/// x + change; its norm too, if a weight is given.
+std::pair<at::Tensor, at::Tensor> sum_and_norm(const at::Tensor& x, const at::Tensor& change, const at::Tensor& weight,
+                                               double eps) {
+  if (!kernels_take(x)) {
+    auto sum = x + change;
+    return {sum, weight.defined() ? normalize(sum, weight, eps) : at::Tensor()};
+  }
+  const auto in = x.contiguous(), added = change.contiguous();
+  const auto scale = weight.defined() ? weight.to(at::kFloat).contiguous() : at::Tensor();
+  auto sum = at::empty_like(in), y = weight.defined() ? at::empty_like(in) : at::Tensor();
+  kernels::add_rms_norm(in.data_ptr(), added.data_ptr(), scale.defined() ? scale.data_ptr<float>() : nullptr,
+                        type_of(in), in.numel() / in.size(-1), in.size(-1), static_cast<float>(eps), sum.data_ptr(),
+                        y.defined() ? y.data_ptr() : nullptr);
+  return {sum, y};
 }
 
-struct SwiGlu : torch::autograd::Function<SwiGlu> {
-  /// `held_*`: what backward is to use; the arguments themselves, or rounded copies.
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& gate, const at::Tensor& up,
-                            const at::Tensor& held_gate, const at::Tensor& held_up) {
-    ctx->save_for_backward({held_gate, held_up});
-    return gated(gate, up);
+/// Inputs: x, weight and, if anything is added, the change. Results: the stream, its norm.
+struct AddRmsNorm : torch::autograd::Function<AddRmsNorm> {
+  static variable_list forward(AutogradContext* ctx, at::TensorList inputs, double eps) {
+    const auto& weight = inputs[1];
+    ctx->saved_data["eps"] = eps;
+    ctx->saved_data["adds"] = inputs.size() > 2;
+    auto result = inputs.size() == 2 ? std::pair(inputs[0], normalize(inputs[0], weight, eps))
+                                     : sum_and_norm(inputs[0], inputs[2], weight, eps);
+    ctx->save_for_backward({result.first, weight});
+    return {result.first, result.second};
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const auto saved = ctx->get_saved_variables();
-    const auto gate = saved[0].to(grads[0].scalar_type()), up = saved[1].to(grads[0].scalar_type());
-    if (kernels_take(gate)) {
-      const auto g = gate.contiguous(), u = up.contiguous(), dy = grads[0].contiguous();
-      auto dgate = at::empty_like(g), dup = at::empty_like(u);
-      const std::int64_t features = g.size(-1);
-      kernels::swiglu_backward(g.data_ptr(), u.data_ptr(), features, dy.data_ptr(), type_of(g), g.numel() / features,
-                               features, dgate.data_ptr(), dup.data_ptr());
+    const bool adds = ctx->saved_data["adds"].toBool();
+    const bool wants_stream = ctx->needs_input_grad(0) || (adds && ctx->needs_input_grad(2));
+    const auto result = norm_gradients(saved[0], saved[1], grads[1], grads[0], ctx->saved_data["eps"].toDouble(),
+                                       wants_stream, ctx->needs_input_grad(1));
+    if (!adds) return {result.dx, result.dweight, at::Tensor()};
+    return {result.dx, result.dweight, result.dx, at::Tensor()};
+  }
+};
+
+struct Add : torch::autograd::Function<Add> {
+  static at::Tensor forward(AutogradContext*, const at::Tensor& x, const at::Tensor& change) {
+    return sum_and_norm(x, change, {}, 0).first;
+  }
+  static variable_list backward(AutogradContext*, variable_list grads) { return {grads[0], grads[0]}; }
+};
+
+/// Gate and up as backward uses them, which may be narrower than what is computed with.
+struct Gated {
+  at::Tensor gate, up;  ///< [..., features]
+
+  std::int64_t features() const { return gate.size(-1); }
+  std::int64_t rows() const { return gate.numel() / features(); }
+  kernels::GatedInput input() const { return {gate.data_ptr(), up.data_ptr(), type_of(gate)}; }
+  Gated to(at::ScalarType dtype) const { return {gate.to(dtype), up.to(dtype)}; }
+};
+
+/// silu(gate) ⊙ up in `dtype`. `kept`: where to put the input rounded to bfloat16, or null.
+at::Tensor gated(const Gated& in, at::ScalarType dtype, Gated* kept = nullptr) {
+  if (kernels_take(in.gate)) {
+    auto y = at::empty(in.gate.sizes(), in.gate.options().dtype(dtype));
+    if (kept)
+      *kept = {at::empty(y.sizes(), y.options().dtype(at::kBFloat16)),
+               at::empty(y.sizes(), y.options().dtype(at::kBFloat16))};
+    const auto held = [](const at::Tensor& x) { return static_cast<std::uint16_t*>(x.data_ptr()); };
+    kernels::swiglu(in.input(), in.rows(), in.features(), type_of(y), y.data_ptr(), kept ? held(kept->gate) : nullptr,
+                    kept ? held(kept->up) : nullptr);
+    return y;
+  }
+  if (kept) *kept = in.to(at::kBFloat16);
+  const auto wide = in.to(dtype);
+  return at::silu(wide.gate).mul_(wide.up);
+}
+
+struct SwiGlu : torch::autograd::Function<SwiGlu> {
+  /// `kept` gets what backward will use: the input, or bfloat16 copies if `narrow`.
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& gate, const at::Tensor& up, bool narrow,
+                            Gated* kept) {
+    const Gated in{gate.detach().contiguous(), up.detach().contiguous()};
+    *kept = in;
+    const auto y = gated(in, gate.scalar_type(), narrow ? kept : nullptr);
+    ctx->save_for_backward({kept->gate, kept->up});
+    return y;
+  }
+
+  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    const auto saved = ctx->get_saved_variables();
+    const Gated in{saved[0], saved[1]};
+    if (kernels_take(in.gate) && kernels_take(grads[0])) {
+      const auto dy = grads[0].contiguous();
+      auto dgate = at::empty_like(dy), dup = at::empty_like(dy);
+      kernels::swiglu_backward(in.input(), dy.data_ptr(), type_of(dy), in.rows(), in.features(), dgate.data_ptr(),
+                               dup.data_ptr());
       return {dgate, dup, at::Tensor(), at::Tensor()};
     }
+    const auto [gate, up] = in.to(grads[0].scalar_type());
     auto up_grad = at::silu(gate).mul_(grads[0]);
     auto gate_grad = at::silu_backward(grads[0] * up, gate);
     return {gate_grad, up_grad, at::Tensor(), at::Tensor()};
@@ -150,15 +225,28 @@ Value rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps, bool s
   return result;
 }
 
-Value swiglu(const at::Tensor& gate, const at::Tensor& up, bool selective, bool narrow) {
-  const auto held = [&](const at::Tensor& x) { return narrow ? x.detach().to(at::kBFloat16) : x.detach(); };
-  const auto held_gate = held(gate), held_up = held(up);
-  Value result{SwiGlu::apply(gate, up, held_gate, held_up), {}};
+Branch add_rms_norm(const at::Tensor& x, const at::Tensor& change, const at::Tensor& weight, double eps,
+                    bool selective) {
+  std::vector<at::Tensor> inputs{x, weight};
+  if (change.defined()) inputs.push_back(change);
+  const auto results = AddRmsNorm::apply(at::TensorList(inputs), eps);
+  Branch branch{results[0], {results[1], {}}};
   if (selective) {
-    result.recipe = [held_gate, held_up, dtype = gate.scalar_type()] {
-      return gated(held_gate.to(dtype), held_up.to(dtype));
+    branch.normalized.recipe = [stream = results[0].detach(), weight = weight.detach(), eps] {
+      return normalize(stream, weight, eps);
     };
   }
+  return branch;
+}
+
+at::Tensor residual_sum(const at::Tensor& x, const at::Tensor& change) {
+  return Add::apply(x, change);
+}
+
+Value swiglu(const at::Tensor& gate, const at::Tensor& up, bool selective, bool narrow) {
+  Gated kept;
+  Value result{SwiGlu::apply(gate, up, narrow, &kept), {}};
+  if (selective) result.recipe = [kept, dtype = gate.scalar_type()] { return gated(kept, dtype); };
   return result;
 }
 

@@ -13,6 +13,20 @@ namespace lorica::model {
 /// recipe.
 Value rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps, bool selective);
 
+/// What a residual branch begins with: the stream, and its norm for the branch.
+struct Branch {
+  at::Tensor stream;  ///< x + change
+  Value normalized;   ///< rms_norm(stream)
+};
+
+/// x + change (x alone if `change` is undefined) and rms_norm of it as one operation, so that the gradients of both
+/// meet in one pass. x, change [T, features]; otherwise as rms_norm.
+Branch add_rms_norm(const at::Tensor& x, const at::Tensor& change, const at::Tensor& weight, double eps,
+                    bool selective);
+
+/// x + change, of the same shape.
+at::Tensor residual_sum(const at::Tensor& x, const at::Tensor& change);
+
 /// silu(gate) ⊙ up (Shazeer 2020, "SwiGLU"). Backward keeps gate and up, rounded to bfloat16 if `narrow`. With
 /// `selective`, the result carries a recipe, from what is kept.
 Value swiglu(const at::Tensor& gate, const at::Tensor& up, bool selective, bool narrow = false);

@@ -32,7 +32,7 @@ at::Tensor transposed_product(const at::Tensor& a, const at::Tensor& b) {
   return c;
 }
 
-/// Sets every member's projection A dropout(x).
+/// Sets every member's projection s · dropout(x) Aᵀ.
 void project(GroupState& state, const at::Tensor& x) {
   BlockProduct together{{matrix_of(x)}, {}};
   for (auto& member : state.members) {
@@ -44,21 +44,23 @@ void project(GroupState& state, const at::Tensor& x) {
       const auto dropped = member.dropout.apply(x);
       kernels::gemm(matrix_of(dropped), a, 0, data_of(member.projected), rank);
     } else {
-      together.columns.push_back({{a}, data_of(member.projected), rank, 0});
+      together.columns.push_back({{a}, data_of(member.projected), rank, 0, nullptr});
     }
   }
   kernels::gemm(together);
+  for (auto& member : state.members) {
+    if (member.low_rank()) member.projected.mul_(member.scaling);
+  }
 }
 
-/// The gradients of the members' projections, [T, r] each: dy (s B), as slices of one tensor, so that members that
+/// The gradients of the members' projections, [T, r] each: s · dy B, as slices of one tensor, so that members that
 /// share an input can also share a product with it.
 struct ProjectionGradients {
   at::Tensor all;                 ///< [T, sum of ranks]; undefined if there is no low-rank term
   std::vector<at::Tensor> parts;  ///< by member; undefined where there is none
 };
 
-ProjectionGradients projection_gradients(const GroupState& state, const std::vector<at::Tensor>& grads,
-                                         const std::vector<at::Tensor>& scaled_b) {
+ProjectionGradients projection_gradients(const GroupState& state, const std::vector<at::Tensor>& grads) {
   ProjectionGradients result;
   std::int64_t ranks = 0, tokens = 0;
   for (std::size_t i = 0; i < grads.size(); ++i) {
@@ -77,16 +79,19 @@ ProjectionGradients projection_gradients(const GroupState& state, const std::vec
     result.parts[i] = result.all.narrow(1, begin, rank);
     begin += rank;
     std::vector<MatrixSource> blocks(product.a.size());
-    blocks.push_back(matrix_of(scaled_b[i]));
+    blocks.push_back(matrix_of(state.members[i].b));
     product.a.push_back(matrix_of(grads[i]));
-    product.columns.push_back({std::move(blocks), data_of(result.parts[i]), ranks, 0});
+    product.columns.push_back({std::move(blocks), data_of(result.parts[i]), ranks, 0, nullptr});
   }
   for (auto& column : product.columns) column.b.resize(product.a.size());
   kernels::gemm(product);
+  for (std::size_t i = 0; i < grads.size(); ++i) {
+    if (result.parts[i].defined()) result.parts[i].mul_(state.members[i].scaling);
+  }
   return result;
 }
 
-/// dx = Σ dy W + (dy s B) A, where a dropped term is added by itself.
+/// dx = Σ dy W + (s · dy B) A, where a dropped term is added by itself.
 at::Tensor input_gradient(const GroupState& state, const std::vector<at::Tensor>& grads,
                           const ProjectionGradients& projections) {
   const auto weights = weights_of(state);
@@ -121,7 +126,7 @@ at::Tensor input_gradient(const GroupState& state, const std::vector<at::Tensor>
   return dx;
 }
 
-/// dA = (dy s B)ᵀ dropout(x), all that read the same x in one product.
+/// dA = (s · dy B)ᵀ dropout(x), all that read the same x in one product.
 void add_a_gradients(const GroupState& state, const ProjectionGradients& projections, const at::Tensor& x,
                      const Wanted& wanted, std::vector<at::Tensor>& result) {
   at::Tensor together;
@@ -148,21 +153,21 @@ void add_a_gradients(const GroupState& state, const ProjectionGradients& project
 std::vector<at::Tensor> forward_in_kernel(GroupState& state, const at::Tensor& x) {
   project(state, x);
   const auto weights = weights_of(state);
-  std::vector<at::Tensor> outputs, scaled_b;
+  std::vector<at::Tensor> outputs, biases;
   BlockProduct product{{matrix_of(x)}, {}};
   for (std::size_t i = 0; i < state.members.size(); ++i) {
     const auto& member = state.members[i];
     const auto out = member.weight->shape[0];
     auto y = at::empty({x.size(0), out}, x.options());
-    if (member.bias.defined()) y.copy_(member.bias.expand_as(y));
+    if (member.bias.defined()) biases.push_back(member.bias.to(at::kFloat).contiguous());
     std::vector<MatrixSource> blocks(product.a.size());
     blocks[0] = transposed(weights[i].source);
     if (member.low_rank()) {
-      scaled_b.push_back(member.b * member.scaling);
       product.a.push_back(matrix_of(member.projected));
-      blocks.push_back(transposed(matrix_of(scaled_b.back())));
+      blocks.push_back(transposed(matrix_of(member.b)));
     }
-    product.columns.push_back({std::move(blocks), data_of(y), out, member.bias.defined() ? 1.0f : 0.0f});
+    product.columns.push_back(
+        {std::move(blocks), data_of(y), out, 0, member.bias.defined() ? data_of(biases.back()) : nullptr});
     outputs.push_back(std::move(y));
   }
   for (auto& column : product.columns) column.b.resize(product.a.size());
@@ -172,17 +177,16 @@ std::vector<at::Tensor> forward_in_kernel(GroupState& state, const at::Tensor& x
 
 std::vector<at::Tensor> backward_in_kernel(const GroupState& state, const std::vector<at::Tensor>& grads,
                                            const Wanted& wanted) {
-  std::vector<at::Tensor> result(wanted.count), scaled_b(grads.size());
+  std::vector<at::Tensor> result(wanted.count);
   bool trains_a = false, trains_weight = false;
   for (std::size_t i = 0; i < grads.size(); ++i) {
     const auto& member = state.members[i];
-    if (member.low_rank()) scaled_b[i] = member.b * member.scaling;
     trains_a = trains_a || wanted.has(member.a_edge);
     trains_weight = trains_weight || wanted.has(member.weight_edge);
   }
   ProjectionGradients projections;
   projections.parts.resize(grads.size());
-  if (wanted.input || trains_a) projections = projection_gradients(state, grads, scaled_b);
+  if (wanted.input || trains_a) projections = projection_gradients(state, grads);
   if (wanted.input) result[0] = input_gradient(state, grads, projections);
   const auto x = trains_a || trains_weight ? state.input.get().contiguous() : at::Tensor();
   if (trains_a) add_a_gradients(state, projections, x, wanted, result);
@@ -195,7 +199,7 @@ std::vector<at::Tensor> backward_in_kernel(const GroupState& state, const std::v
     if (wanted.has(member.bias_edge)) target(member.bias_edge) = grads[i].sum(0);
     // Turned: the wide factor is then read along its rows.
     if (wanted.has(member.b_edge)) {
-      target(member.b_edge) = transposed_product(member.projected, grads[i]).t().contiguous().mul_(member.scaling);
+      target(member.b_edge) = transposed_product(member.projected, grads[i]).t().contiguous();
     }
   }
   return result;

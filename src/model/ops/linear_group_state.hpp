@@ -20,7 +20,7 @@ struct GroupMember {
   std::shared_ptr<const quant::StoredWeight> weight;
   at::Tensor bias;       ///< detached; undefined: none
   at::Tensor a, b;       ///< of the low-rank term, detached, in the compute dtype; undefined: none
-  at::Tensor projected;  ///< dropout(x) Aᵀ [T, r]
+  at::Tensor projected;  ///< dropout(x) Aᵀ [T, r]; in the kernels' product times the scaling already
   Dropout dropout;
   double scaling = 1;
   int weight_edge = kNoEdge, bias_edge = kNoEdge, a_edge = kNoEdge, b_edge = kNoEdge;  ///< where gradients go

@@ -267,20 +267,9 @@ TEST(Attention, StridesAndScale) {
   }
 }
 
-/// Threads of its own, so that this process's pool may have any number.
+/// The work is cut for as many threads as are set, whoever does it.
 struct ThreadGuard {
-  ThreadGuard() {
-    set_parallel_runner([](int threads, const std::function<void()>& work) {
-      std::vector<std::thread> all;
-      for (int i = 1; i < threads; ++i) all.emplace_back(work);
-      work();
-      for (auto& thread : all) thread.join();
-    });
-  }
-  ~ThreadGuard() {
-    set_parallel_runner(nullptr);
-    set_thread_count(before);
-  }
+  ~ThreadGuard() { set_thread_count(before); }
   int before = thread_count();
 };
 

@@ -123,7 +123,7 @@ TEST(Elementwise, RmsNormBackward) {
     const Array weight(FloatType::f32, c.features, 2, 1);
     Array dx(c.type, x.size()), dweight(FloatType::f32, c.features);
     const auto* w = static_cast<const float*>(weight.data());
-    rms_norm_backward(x.data(), w, dy.data(), c.type, c.rows, c.features, kEps, dx.data(),
+    rms_norm_backward(x.data(), w, dy.data(), nullptr, c.type, c.rows, c.features, kEps, dx.data(),
                       static_cast<float*>(dweight.data()));
     Values expected(static_cast<std::size_t>(x.size())), expected_weight(static_cast<std::size_t>(c.features));
     double scale = 0;
@@ -146,12 +146,38 @@ TEST(Elementwise, RmsNormBackward) {
     expect_near(expected, dx, scale, depth * 0x1p-24 + (c.type == FloatType::f32 ? 0 : epsilon(c.type)), "dx");
     expect_near(expected_weight, dweight, 25, static_cast<double>(c.rows + c.features / 2 + 4) * 0x1p-24, "dweight");
     Array only_dx(c.type, x.size());
-    rms_norm_backward(x.data(), w, dy.data(), c.type, c.rows, c.features, kEps, only_dx.data(), nullptr);
+    rms_norm_backward(x.data(), w, dy.data(), nullptr, c.type, c.rows, c.features, kEps, only_dx.data(), nullptr);
     ASSERT_EQ(dx.values(), only_dx.values());
     Array only_dweight(FloatType::f32, c.features);
-    rms_norm_backward(x.data(), w, dy.data(), c.type, c.rows, c.features, kEps, nullptr,
+    rms_norm_backward(x.data(), w, dy.data(), nullptr, c.type, c.rows, c.features, kEps, nullptr,
                       static_cast<float*>(only_dweight.data()));
     ASSERT_EQ(dweight.values(), only_dweight.values());
+  });
+}
+
+TEST(Elementwise, RmsNormOfASumAndItsGradient) {
+  for_each_mode_and_case([](const Case& c) {
+    const std::int64_t size = c.rows * c.features;
+    const Array x(c.type, size, 1, 3), change(c.type, size, 4, 1), dy(c.type, size, 3, 1), dsum(c.type, size, 5, 2);
+    const Array weight(FloatType::f32, c.features, 2, 1);
+    const auto* w = static_cast<const float*>(weight.data());
+    Array sum(c.type, size), y(c.type, size), alone(c.type, size), norm(c.type, size);
+    add_rms_norm(x.data(), change.data(), w, c.type, c.rows, c.features, kEps, sum.data(), y.data());
+    Values expected;
+    for (std::int64_t i = 0; i < size; ++i) expected.push_back(x[i] + change[i]);
+    expect_near(expected, sum, 1e-30, epsilon(c.type), "sum");
+    rms_norm(sum.data(), w, c.type, c.rows, c.features, kEps, norm.data());
+    ASSERT_EQ(y.values(), norm.values());
+    add_rms_norm(x.data(), change.data(), nullptr, c.type, c.rows, c.features, kEps, alone.data(), nullptr);
+    ASSERT_EQ(sum.values(), alone.values());
+
+    Array through(c.type, size), both(c.type, size);
+    rms_norm_backward(sum.data(), w, dy.data(), nullptr, c.type, c.rows, c.features, kEps, through.data(), nullptr);
+    rms_norm_backward(sum.data(), w, dy.data(), dsum.data(), c.type, c.rows, c.features, kEps, both.data(), nullptr);
+    for (std::int64_t i = 0; i < size; ++i) {
+      const double want = through[i] + dsum[i];
+      ASSERT_NEAR(want, both[i], 2 * epsilon(c.type) * (std::fabs(want) + std::fabs(through[i])));
+    }
   });
 }
 
@@ -161,26 +187,44 @@ double sigmoid64(double x) {
 
 TEST(Elementwise, SwiGlu) {
   for_each_mode_and_case([](const Case& c) {
-    // gate and up are the halves of one product, with three more values between rows.
-    const std::int64_t stride = 2 * c.features + 3;
-    const Array product(c.type, c.rows * stride, 5, 4), dy(c.type, c.rows * c.features, 6, 1);
-    const void *gate = product.data(), *up = element_at(product.data(), c.type, c.features);
-    Array y(c.type, dy.size()), gradient(c.type, product.size());
-    swiglu(gate, up, stride, c.type, c.rows, c.features, y.data());
-    swiglu_backward(gate, up, stride, dy.data(), c.type, c.rows, c.features, gradient.data(),
-                    element_at(gradient.data(), c.type, c.features));
-    Values expected, expected_gradient(static_cast<std::size_t>(product.size()), 0.0);
-    for (std::int64_t i = 0; i < dy.size(); ++i) {
-      const auto at = i / c.features * stride + i % c.features;
-      const double g = product[at], u = product[at + c.features], s = sigmoid64(g);
-      expected.push_back(g * s * u);
-      expected_gradient[static_cast<std::size_t>(at)] = dy[i] * u * s * (1 + g * (1 - s));
-      expected_gradient[static_cast<std::size_t>(at + c.features)] = dy[i] * g * s;
+    const std::int64_t size = c.rows * c.features;
+    for (const auto kept : {FloatType::f32, FloatType::bf16}) {  // what the input is stored as
+      const Array gate(kept, size, 5, 4), up(kept, size, 4, 4), dy(c.type, size, 6, 1);
+      const GatedInput in{gate.data(), up.data(), kept};
+      Array y(c.type, size), dgate(c.type, size), dup(c.type, size);
+      swiglu(in, c.rows, c.features, c.type, y.data());
+      swiglu_backward(in, dy.data(), c.type, c.rows, c.features, dgate.data(), dup.data());
+      Values expected, expected_gate, expected_up;
+      for (std::int64_t i = 0; i < size; ++i) {
+        const double g = gate[i], u = up[i], s = sigmoid64(g);
+        expected.push_back(g * s * u);
+        expected_gate.push_back(dy[i] * u * s * (1 + g * (1 - s)));
+        expected_up.push_back(dy[i] * g * s);
+      }
+      // e^x is good to 2 units; six more roundings, one of which (1 + g(1 − s)) may cancel: |g| ≤ 20, so 20 units of s.
+      const double tolerance = 10 * 0x1p-24 + (c.type == FloatType::f32 ? 0 : epsilon(c.type));
+      expect_near(expected, y, 1e-30, tolerance, "y");
+      expect_near(expected_gate, dgate, 5.0, tolerance + 20 * 0x1p-24, "dgate");
+      expect_near(expected_up, dup, 5.0, tolerance + 20 * 0x1p-24, "dup");
     }
-    // e^x is good to 2 units; six more roundings, one of which (1 + g(1 − s)) may cancel: |g| ≤ 20, so 20 units of s.
-    const double tolerance = 10 * 0x1p-24 + (c.type == FloatType::f32 ? 0 : epsilon(c.type));
-    expect_near(expected, y, 1e-30, tolerance, "y");
-    expect_near(expected_gradient, gradient, 5.0, tolerance + 20 * 0x1p-24, "gradient");
+  });
+}
+
+TEST(Elementwise, SwiGluKeepsItsInputRounded) {
+  for_each_mode_and_case([](const Case& c) {
+    const std::int64_t size = c.rows * c.features;
+    const Array gate(c.type, size, 5, 4), up(c.type, size, 4, 4);
+    Array y(c.type, size), alone(c.type, size);
+    std::vector<std::uint16_t> kept_gate(static_cast<std::size_t>(size)), kept_up(kept_gate);
+    const GatedInput in{gate.data(), up.data(), c.type};
+    swiglu(in, c.rows, c.features, c.type, y.data(), kept_gate.data(), kept_up.data());
+    swiglu(in, c.rows, c.features, c.type, alone.data());
+    ASSERT_EQ(y.values(), alone.values());
+    for (std::int64_t i = 0; i < size; ++i) {
+      const auto at = static_cast<std::size_t>(i);
+      ASSERT_EQ(kept_gate[at], float_to_bf16(static_cast<float>(gate[i])));
+      ASSERT_EQ(kept_up[at], float_to_bf16(static_cast<float>(up[i])));
+    }
   });
 }
 
@@ -191,7 +235,8 @@ TEST(Elementwise, SwiGluGradientIsTheSlope) {
     const Array gate(FloatType::f32, 40, 1, 2), up(FloatType::f32, 40, 2, 1);
     const std::vector<float> ones(40, 1.0f);
     Array dgate(FloatType::f32, 40), dup(FloatType::f32, 40);
-    swiglu_backward(gate.data(), up.data(), 40, ones.data(), FloatType::f32, 1, 40, dgate.data(), dup.data());
+    swiglu_backward({gate.data(), up.data(), FloatType::f32}, ones.data(), FloatType::f32, 1, 40, dgate.data(),
+                    dup.data());
     for (std::int64_t i = 0; i < 40; ++i) {
       const auto value = [&](double g) { return g * sigmoid64(g) * up[i]; };
       // Central difference in float64: error h²/6 · |f'''| < 1e-8.
@@ -209,7 +254,7 @@ TEST(Elementwise, SwiGluOfExtremes) {
     const Values gates = {-1000, -100, -88, -50, 0, 50, 88, 100, 1000, 1e30, -1e30, nan, 1e-30, -1e-30, 17, -17};
     for (std::size_t i = 0; i < 16; ++i) gate.set(static_cast<std::int64_t>(i), gates[i]);
     const std::vector<float> up(16, 1.0f);
-    swiglu(gate.data(), up.data(), 16, FloatType::f32, 1, 16, y.data());
+    swiglu({gate.data(), up.data(), FloatType::f32}, 1, 16, FloatType::f32, y.data());
     for (std::int64_t i = 0; i < 16; ++i) {
       const double g = gate[i];
       if (std::isnan(g)) {
@@ -279,7 +324,8 @@ TEST(Elementwise, ManyRowsEqualRowByRow) {
 TEST(Elementwise, RefusesWhatItCannotDo) {
   std::vector<float> a(64), b(64), c(64);
   EXPECT_THROW(rms_norm(a.data(), b.data(), FloatType::f16, 1, 8, kEps, c.data()), Error);
-  EXPECT_THROW(swiglu(a.data(), b.data(), 7, FloatType::f32, 2, 8, c.data()), Error);
+  EXPECT_THROW(swiglu({a.data(), b.data(), FloatType::f16}, 2, 8, FloatType::f32, c.data()), Error);
+  EXPECT_THROW(swiglu({a.data(), b.data(), FloatType::f32}, 2, 8, FloatType::f16, c.data()), Error);
   EXPECT_THROW(rotary(a.data(), b.data(), b.data(), FloatType::f32, {1, 1, 8, 3, 8}, false, c.data()), Error);
   EXPECT_THROW(rotary(a.data(), b.data(), b.data(), FloatType::f32, {2, 2, 8, 8, 15}, false, c.data()), Error);
 }

@@ -203,7 +203,7 @@ TEST(Gemm, PartsEqualTheWhole) {
   }
 }
 
-/// c_j = Σ_i a_i · b_ij + beta_j · c_j with blocks that are zero, of every kind, against the single products.
+/// c_j = Σ_i a_i · b_ij + beta_j · c_j + bias_j with blocks that are zero, of every kind, against the single products.
 TEST(Gemm, ProductsOfBlocks) {
   const ModeGuard guard;
   for (const auto mode : all_modes()) {
@@ -218,13 +218,18 @@ TEST(Gemm, ProductsOfBlocks) {
       product.a.push_back(a.back()->source);
     }
     std::vector<std::vector<float>> found, expected;
+    const auto bias = normal(widths[2], 77);  // of the last column
     for (std::size_t j = 0; j < widths.size(); ++j) {
       const float beta = j == 1 ? 0.5f : 0.0f;
       found.push_back(beta != 0 ? normal(m * widths[j], 50 + j)
                                 : std::vector<float>(static_cast<std::size_t>(m * widths[j]), std::nanf("")));
       expected.push_back(found.back());
-      BlockProduct::Column column{{}, found.back().data(), widths[j], beta};
+      BlockProduct::Column column{{}, found.back().data(), widths[j], beta, j == 2 ? bias.data() : nullptr};
       float next = beta;
+      if (j == 2) {
+        for (std::int64_t i = 0; i < m; ++i) std::copy(bias.begin(), bias.end(), expected[j].begin() + i * widths[j]);
+        next = 1;
+      }
       for (std::size_t i = 0; i < depths.size(); ++i) {
         if ((j == 0 && i == 1) || (j == 2 && i != 1)) {  // column 2 begins with the second operand
           column.b.emplace_back();
@@ -249,6 +254,9 @@ TEST(Gemm, NothingToSum) {
   EXPECT_EQ((std::vector<float>{0.5, 1, 1.5, 2}), c);
   gemm(none, transposed(none), 0.0f, c.data(), 2);
   EXPECT_EQ(std::vector<float>(4), c);
+  const std::vector<float> bias = {7, 8};
+  gemm(BlockProduct{{none}, {{{transposed(none)}, c.data(), 2, 0, bias.data()}}});
+  EXPECT_EQ((std::vector<float>{7, 8, 7, 8}), c);
   gemm(dense_matrix(nullptr, FloatType::f32, 0, 3, 3), dense_matrix(c.data(), FloatType::f32, 3, 1, 1), 0, nullptr, 1);
 }
 
@@ -259,12 +267,13 @@ TEST(Gemm, RefusesWhatDoesNotFit) {
   std::vector<float> c(16);
   EXPECT_THROW(gemm(square, flat, 0, c.data(), 4), Error);
   EXPECT_THROW(gemm(square, square, 0, c.data(), 3), Error);
+  EXPECT_THROW(gemm(BlockProduct{{square}, {{{square}, c.data(), 4, 1, c.data()}}}), Error);  // a bias and c
   EXPECT_THROW(dense_matrix(values.data(), FloatType::f32, 4, 4, 3), Error);
   EXPECT_THROW(packed_matrix(Code4::nf4, nullptr, values.data(), 96, 4, 4), Error);
   EXPECT_THROW(packed_matrix(Code4::nf4, nullptr, nullptr, 64, 4, 4), Error);
-  EXPECT_THROW(gemm(BlockProduct{{square, flat}, {{{square, square}, c.data(), 4, 0}}}), Error);
-  EXPECT_THROW(gemm(BlockProduct{{square, square}, {{{square}, c.data(), 4, 0}}}), Error);
-  EXPECT_THROW(gemm(BlockProduct{{square}, {{{MatrixSource()}, c.data(), 4, 0}}}), Error);
+  EXPECT_THROW(gemm(BlockProduct{{square, flat}, {{{square, square}, c.data(), 4, 0, nullptr}}}), Error);
+  EXPECT_THROW(gemm(BlockProduct{{square, square}, {{{square}, c.data(), 4, 0, nullptr}}}), Error);
+  EXPECT_THROW(gemm(BlockProduct{{square}, {{{MatrixSource()}, c.data(), 4, 0, nullptr}}}), Error);
 }
 
 }  // namespace

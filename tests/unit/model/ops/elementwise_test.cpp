@@ -64,6 +64,50 @@ TEST(RmsNorm, GivesNoGradientToAFrozenWeight) {
   EXPECT_TRUE(gradients_of(rms_norm(x.detach(), trained, 1e-6, false).tensor.sum(), {trained})[0].defined());
 }
 
+TEST(AddRmsNorm, EqualsItsCompositionAndFiniteDifferences) {
+  auto x = leaf({4, 9}, 1, at::kDouble), change = leaf({4, 9}, 2, at::kDouble), weight = leaf({9}, 3, at::kDouble);
+  const auto up = normal({4, 9}, 4, at::kDouble), past = normal({4, 9}, 5, at::kDouble);
+  for (const bool adds : {true, false}) {
+    const auto loss = [&] {
+      const auto branch = add_rms_norm(x, adds ? change : at::Tensor(), weight, 1e-6, false);
+      return (branch.normalized.tensor * up).sum() + (branch.stream * past).sum();
+    };
+    const auto leaves = adds ? std::vector<at::Tensor>{x, change, weight} : std::vector<at::Tensor>{x, weight};
+    expect_gradients(loss, leaves);
+    const auto stream = adds ? x + change : x;
+    const auto composed = (rms_norm(stream, weight, 1e-6, false).tensor * up).sum() + (stream * past).sum();
+    const auto ours = gradients_of(loss(), leaves), theirs = gradients_of(composed, leaves);
+    for (std::size_t i = 0; i < leaves.size(); ++i) EXPECT_LT(relative_difference(ours[i], theirs[i]), 1e-13);
+  }
+}
+
+TEST(AddRmsNorm, TheKernelEqualsTheComposition) {
+  for (const auto dtype : {at::kFloat, at::kBFloat16}) {
+    auto x = leaf({6, 32}, 1, dtype), change = leaf({6, 32}, 2, dtype);
+    const auto weight = normal({32}, 3, dtype), up = normal({6, 32}, 4, dtype), past = normal({6, 32}, 5, dtype);
+    const auto branch = add_rms_norm(x, change, weight, 1e-6, true);
+    EXPECT_TRUE(branch.stream.equal(x + change));
+    EXPECT_TRUE(branch.normalized.tensor.equal(rms_norm(branch.stream.detach(), weight, 1e-6, false).tensor));
+    EXPECT_TRUE(branch.normalized.kept().get().equal(branch.normalized.tensor));
+    EXPECT_TRUE(residual_sum(x, change).equal(x + change));
+    const auto ours = gradients_of((branch.normalized.tensor * up).sum() + (branch.stream * past).sum(), {x, change});
+    const auto stream = x + change;
+    const auto theirs =
+        gradients_of((rms_norm(stream, weight, 1e-6, false).tensor * up).sum() + (stream * past).sum(), {x, change});
+    // The composition rounds the norm's part before it adds.
+    for (std::size_t i = 0; i < 2; ++i) {
+      EXPECT_LT(relative_difference(ours[i], theirs[i]), dtype == at::kFloat ? 1e-6 : 1.0 / 128);
+    }
+  }
+}
+
+TEST(AddRmsNorm, NeedsNoGradientOfItsFirstTerm) {
+  const auto x = normal({4, 8}, 1), weight = normal({8}, 2);
+  auto change = leaf({4, 8}, 3);
+  const auto branch = add_rms_norm(x, change, weight, 1e-6, false);
+  EXPECT_TRUE(gradients_of(branch.normalized.tensor.sum(), {change})[0].defined());
+}
+
 TEST(SwiGlu, EqualsItsCompositionAndFiniteDifferences) {
   auto gate = leaf({4, 9}, 1, at::kDouble), up = leaf({4, 9}, 2, at::kDouble);
   const auto direction = normal({4, 9}, 3, at::kDouble);
