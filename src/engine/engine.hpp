@@ -82,13 +82,17 @@ class Engine {
 
   /// All micro-batches of a step: adds the gradients of (summed loss) × loss_scale. `step` (updates done so far) keys
   /// dropout. One sum for each micro-batch; with pipeline stages the last one has them, the others return zeros.
+  /// `early_lr` is for steps whose gradients won't be clipped: where the model's own weights are trained by one
+  /// process, each is then updated with it as soon as its gradient is complete, which is dropped (a full model's
+  /// gradients never exist all at once). optimizer_step() must follow with the same rate.
   virtual std::vector<LossSum> forward_backward(std::span<const data::MicroBatch> batches, double loss_scale,
-                                                std::int64_t step) = 0;
+                                                std::int64_t step, std::optional<double> early_lr = std::nullopt) = 0;
+  /// forward_backward() for what it takes: changes nothing. `early`: as with an early_lr.
+  virtual void rehearse(std::span<const data::MicroBatch> batches, std::int64_t step, bool early) = 0;
   /// Clips to `max_norm` if given (the norm is that of all gradients on all processes), applies the optimizer at
   /// learning rate `lr`, and clears the gradients. A gradient that is not finite is a TrainingError naming the tensor,
-  /// before anything is changed.
+  /// before anything is changed; of early updates, those before it have been made.
   virtual UpdateResult optimizer_step(double lr, std::optional<double> max_norm) = 0;
-  virtual void discard_gradients() = 0;
   virtual std::vector<LossSum> evaluate(std::span<const data::MicroBatch> batches) = 0;
 
   /// float32 logits [tokens, vocabulary] of one micro-batch, row-major.

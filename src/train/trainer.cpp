@@ -247,8 +247,7 @@ void Run::rehearse() {
     // As many as a pipeline's first stage holds at a time.
     const std::vector<data::MicroBatch> in_flight(
         static_cast<std::size_t>(std::min<std::int64_t>(mesh_.stages, config_.gradient_accumulation_steps)), heaviest);
-    engine_->forward_backward(in_flight, 0.0, step_);
-    engine_->discard_gradients();
+    engine_->rehearse(in_flight, step_, !config_.apply_gradient_clipping);
     outcome = fmt::format("the heaviest micro-batch ({} tokens in {} sequences) ran; peak memory so far {}",
                           format_count(heaviest.tokens()), heaviest.sequences(), format_bytes(peak_resident_bytes()));
   }
@@ -290,7 +289,10 @@ void Run::train_step(const InterruptGuard& interrupt) {
   Tally mine;
   const auto before = engine_->distribution();
   // Normalized once, by the supervised tokens of the whole step: no layout of micro-batches changes the loss (B1).
-  const auto parts = engine_->forward_backward(batch.micro_batches, 1.0 / static_cast<double>(batch.supervised), step_);
+  const double lr = config_.lr * optim::learning_rate_factor(schedule_, step_, total_steps_);
+  const auto limit = config_.apply_gradient_clipping ? std::optional(config_.grad_norm) : std::nullopt;
+  const auto parts = engine_->forward_backward(batch.micro_batches, 1.0 / static_cast<double>(batch.supervised), step_,
+                                               limit ? std::nullopt : std::optional(lr));
   for (std::size_t i = 0; i < parts.size(); ++i) {
     const auto& micro = batch.micro_batches[i];
     if (!std::isfinite(parts[i].loss)) stop_at_bad_loss(parts[i].loss, i, micro);
@@ -298,13 +300,11 @@ void Run::train_step(const InterruptGuard& interrupt) {
     mine.sum.tokens += parts[i].tokens;
     mine.flops += engine_->matrix_flops(micro);
   }
-  const double lr = config_.lr * optim::learning_rate_factor(schedule_, step_, total_steps_);
   engine::UpdateResult update;
   try {
-    update =
-        engine_->optimizer_step(lr, config_.apply_gradient_clipping ? std::optional(config_.grad_norm) : std::nullopt);
+    update = engine_->optimizer_step(lr, limit);
   } catch (const TrainingError& error) {
-    raise<TrainingError>("step {}: {}. Nothing was updated; {}", step_ + 1, error.what(), last_good(folder_));
+    raise<TrainingError>("step {}: {}. Nothing of it was saved; {}", step_ + 1, error.what(), last_good(folder_));
   }
   const auto after = engine_->distribution();
   moved_.gathered += after.gathered - before.gathered;

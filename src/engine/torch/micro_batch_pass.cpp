@@ -227,9 +227,8 @@ at::Tensor MicroBatchPass::back_through(std::size_t block, const at::Tensor& gra
 
 /// Rows of the gradient are added up by token id. The table itself is not needed, and so not gathered again.
 void MicroBatchPass::add_embedding_gradient(const at::Tensor& gradient) {
-  const auto ids = to_device(batch_.input_ids, model_.device);
-  walk_.add_gradient(0, "embed_tokens.weight",
-                     at::embedding_dense_backward(gradient.to(table_dtype_), ids, table_rows_, -1, false));
+  walk_.add_row_gradients(0, "embed_tokens.weight", to_device(batch_.input_ids, model_.device),
+                          gradient.to(table_dtype_), table_rows_);
 }
 
 at::Tensor MicroBatchPass::backward(BlockRange range, at::Tensor gradient) {

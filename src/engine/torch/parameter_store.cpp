@@ -11,14 +11,27 @@ at::Tensor owned(at::Tensor gradient) {
   return gradient.contiguous().clone();
 }
 
+void ParameterStore::add_row_gradients(std::size_t block, const std::string& local_name, const at::Tensor& ids,
+                                       const at::Tensor& rows, std::int64_t all_rows) {
+  add_gradient(block, local_name, at::embedding_dense_backward(rows, ids, all_rows, -1, false));
+}
+
+void ParameterStore::hand_over(std::function<void(optim::TrainableParameter&)>) {
+  throw Error("internal error: this store hands no gradients over");
+}
+
 ResidentStore::ResidentStore(std::vector<Parameter> parameters, std::vector<BlockLayout> layouts)
     : parameters_(std::move(parameters)), layouts_(std::move(layouts)) {
   leaves_.resize(parameters_.size());
+  first_user_.resize(parameters_.size(), layouts_.size());
   gradients_.resize(parameters_.size());
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     positions_[parameters_[i].name] = i;
     // The leaf shares memory with the stored tensor, so the optimizer's in-place update reaches both.
     if (parameters_[i].trained) leaves_[i] = parameters_[i].stored->data.detach().requires_grad_(true);
+  }
+  for (std::size_t block = layouts_.size(); block-- > 0;) {
+    for (const auto& [local, name] : layouts_[block].parameters) first_user_[index_of(name)] = block;
   }
 }
 
@@ -48,12 +61,33 @@ void ResidentStore::add_gradient(std::size_t block, const std::string& local_nam
   }
 }
 
+/// Into the sum that is there, a head's of the same size: no second one is made.
+void ResidentStore::add_row_gradients(std::size_t block, const std::string& local_name, const at::Tensor& ids,
+                                      const at::Tensor& rows, std::int64_t all_rows) {
+  auto& sum = gradients_[index_of(layouts_.at(block).parameters.at(local_name))];
+  if (!sum.defined() || !sum.is_cpu()) return ParameterStore::add_row_gradients(block, local_name, ids, rows, all_rows);
+  sum.index_add_(0, ids, rows);
+}
+
+void ResidentStore::gradients_added(std::size_t block, bool last) {
+  if (!last || !taker_) return;
+  for (const auto& [local, name] : layouts_.at(block).parameters) {
+    const auto i = index_of(name);
+    if (!gradients_[i].defined() || first_user_[i] != block) continue;
+    auto parameter = trainable(i);
+    gradients_[i].reset();
+    taker_(parameter);
+  }
+}
+
+optim::TrainableParameter ResidentStore::trainable(std::size_t position) const {
+  return {parameters_[position].name, parameters_[position].stored->data, gradients_[position], true};
+}
+
 std::vector<optim::TrainableParameter> ResidentStore::trainable() {
   std::vector<optim::TrainableParameter> result;
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
-    if (parameters_[i].trained) {
-      result.push_back({parameters_[i].name, parameters_[i].stored->data, gradients_[i], true});
-    }
+    if (parameters_[i].trained) result.push_back(trainable(i));
   }
   return result;
 }

@@ -5,6 +5,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -65,6 +66,15 @@ class ParameterStore {
   virtual bool collective() const = 0;
   /// Adds to the gradient of the trained parameter that `block` calls `local_name`.
   virtual void add_gradient(std::size_t block, const std::string& local_name, at::Tensor gradient) = 0;
+  /// Adds `rows` [T, columns] to the rows `ids` (int64 [T]) of that parameter's gradient [all_rows, columns], in its
+  /// dtype.
+  virtual void add_row_gradients(std::size_t block, const std::string& local_name, const at::Tensor& ids,
+                                 const at::Tensor& rows, std::int64_t all_rows);
+  /// True if hand_over() may be called.
+  virtual bool hands_over() const { return false; }
+  /// From now on each trained parameter goes to `taker` as soon as its gradient is complete, in the backward of the
+  /// step's last micro-batch; its gradient is then dropped. An empty function ends that.
+  virtual void hand_over(std::function<void(optim::TrainableParameter&)> taker);
   /// This process's part of every trained parameter, with its gradient of now (undefined if none came), in a fixed
   /// order.
   virtual std::vector<optim::TrainableParameter> trainable() = 0;
@@ -89,11 +99,15 @@ class ResidentStore : public ParameterStore {
   void prefetch(std::size_t) override {}
   model::BlockWeights acquire(std::size_t block) override;
   void release(std::size_t) override {}
-  void release_after_backward(std::size_t, bool) override {}
-  void gradients_added(std::size_t, bool) override {}
+  void release_after_backward(std::size_t block, bool last) override { gradients_added(block, last); }
+  void gradients_added(std::size_t block, bool last) override;
   void finish_step() override {}
   bool collective() const override { return false; }
   void add_gradient(std::size_t block, const std::string& local_name, at::Tensor gradient) override;
+  void add_row_gradients(std::size_t block, const std::string& local_name, const at::Tensor& ids,
+                         const at::Tensor& rows, std::int64_t all_rows) override;
+  bool hands_over() const override { return true; }
+  void hand_over(std::function<void(optim::TrainableParameter&)> taker) override { taker_ = std::move(taker); }
   std::vector<optim::TrainableParameter> trainable() override;
   void set_gradient(const std::string& name, at::Tensor gradient) override;
   void clear_gradients() override;
@@ -103,11 +117,14 @@ class ResidentStore : public ParameterStore {
   StoreBytes bytes() const override;
 
  private:
+  optim::TrainableParameter trainable(std::size_t position) const;
   std::size_t index_of(const std::string& name) const;
   std::vector<Parameter> parameters_;
   std::vector<BlockLayout> layouts_;
   std::map<std::string, std::size_t> positions_;
   std::vector<at::Tensor> leaves_, gradients_;  // by position; undefined where not trained
+  std::vector<std::size_t> first_user_;         // by position: the block whose backward is the last to add gradients
+  std::function<void(optim::TrainableParameter&)> taker_;
 };
 
 }  // namespace lorica::engine

@@ -112,16 +112,11 @@ class TorchEngine : public Engine {
   DistributionReport distribution() const override;
   double matrix_flops(const data::MicroBatch& batch) const override;
 
-  std::vector<LossSum> forward_backward(std::span<const data::MicroBatch> batches, double loss_scale,
-                                        std::int64_t step) override {
-    auto sums = executor_.forward_backward(batches, loss_scale, step);
-    sum_tied_gradients();
-    return sums;
-  }
-
+  std::vector<LossSum> forward_backward(std::span<const data::MicroBatch> batches, double loss_scale, std::int64_t step,
+                                        std::optional<double> early_lr) override;
+  void rehearse(std::span<const data::MicroBatch> batches, std::int64_t step, bool early) override;
   UpdateResult optimizer_step(double lr, std::optional<double> max_norm) override;
 
-  void discard_gradients() override { model_.store->clear_gradients(); }
   std::vector<LossSum> evaluate(std::span<const data::MicroBatch> batches) override {
     auto sums = executor_.evaluate(batches);
     model_.store->finish_step();
@@ -144,6 +139,14 @@ class TorchEngine : public Engine {
   double verify_saved(const std::filesystem::path& folder, const data::MicroBatch& probe) override;
 
  private:
+  /// Updates that were made during backward.
+  struct EarlyUpdates {
+    double squares = 0;  ///< of their gradients
+    int count = 0;
+    std::string stopped_at;  ///< the parameter whose gradient isn't finite; none is updated from there on
+  };
+  bool updates_early() const { return !model_.adapter && model_.store->hands_over(); }
+  void update_early(optim::TrainableParameter& parameter, double lr);
   void sum_tied_gradients();
   double norm_over_all(std::span<const optim::TrainableParameter> parameters) const;
   /// This process's rows of the trained tensors as they were saved.
@@ -164,7 +167,42 @@ class TorchEngine : public Engine {
   Model model_;
   Executor executor_;
   optim::Optimizer optimizer_;
+  EarlyUpdates early_;
 };
+
+std::vector<LossSum> TorchEngine::forward_backward(std::span<const data::MicroBatch> batches, double loss_scale,
+                                                   std::int64_t step, std::optional<double> early_lr) {
+  early_ = {};
+  const bool early = early_lr && updates_early();
+  if (early) {
+    model_.store->hand_over([this, early_lr](optim::TrainableParameter& each) { update_early(each, *early_lr); });
+  }
+  auto sums = executor_.forward_backward(batches, loss_scale, step);
+  if (early) model_.store->hand_over({});
+  sum_tied_gradients();
+  return sums;
+}
+
+void TorchEngine::update_early(optim::TrainableParameter& parameter, double lr) {
+  if (!early_.stopped_at.empty()) return;
+  const std::span<optim::TrainableParameter> one(&parameter, 1);
+  const double squares = optim::squared_gradient_norm(one);
+  early_.squares += squares;
+  if (std::isfinite(squares)) {
+    optimizer_.step(one, lr);
+    ++early_.count;
+  } else {
+    early_.stopped_at = parameter.name;
+  }
+}
+
+void TorchEngine::rehearse(std::span<const data::MicroBatch> batches, std::int64_t step, bool early) {
+  early = early && updates_early();
+  if (early) model_.store->hand_over([](optim::TrainableParameter&) {});
+  executor_.forward_backward(batches, 0, step);
+  if (early) model_.store->hand_over({});
+  model_.store->clear_gradients();
+}
 
 double TorchEngine::matrix_flops(const data::MicroBatch& batch) const {
   const auto& arch = model_.architecture;
@@ -246,7 +284,7 @@ void TorchEngine::sum_tied_gradients() {
 
 /// The L2 norm of the gradients of all shards and stages, each counted once.
 double TorchEngine::norm_over_all(std::span<const optim::TrainableParameter> parameters) const {
-  if (world_ == nullptr) return std::sqrt(optim::squared_gradient_norm(parameters));
+  if (world_ == nullptr) return std::sqrt(early_.squares + optim::squared_gradient_norm(parameters));
   std::vector<optim::TrainableParameter> counted;
   for (const auto& parameter : parameters) {
     if (!is_repeated(model_, parameter.name)) counted.push_back(parameter);
@@ -261,6 +299,12 @@ UpdateResult TorchEngine::optimizer_step(double lr, std::optional<double> max_no
   auto parameters = model_.store->trainable();
   UpdateResult result;
   result.gradient_norm = norm_over_all(parameters);
+  if (!early_.stopped_at.empty()) {
+    raise<TrainingError>(
+        "the gradient of '{}' holds an infinity or NaN: the update stopped there, with {} tensors nearer the output "
+        "changed already. Lower the learning rate, or check the data of this step",
+        early_.stopped_at, early_.count);
+  }
   if (!std::isfinite(result.gradient_norm)) {
     std::vector<std::string> culprits{optim::first_non_finite(parameters)};
     if (world_ != nullptr) culprits = world_->all_gather_text(culprits.front());

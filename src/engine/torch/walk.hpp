@@ -20,6 +20,10 @@ class Walk {
   void add_gradient(std::size_t block, const std::string& local_name, at::Tensor gradient) {
     store_.add_gradient(block, local_name, std::move(gradient));
   }
+  void add_row_gradients(std::size_t block, const std::string& local_name, const at::Tensor& ids,
+                         const at::Tensor& rows, std::int64_t all_rows) {
+    store_.add_row_gradients(block, local_name, ids, rows, all_rows);
+  }
   bool finished() const { return next_ == order_.size(); }
 
  private:

@@ -152,8 +152,58 @@ TEST_F(EngineTest, ANonFiniteGradientStopsBeforeTheUpdate) {
   engine->forward_backward({&batch, 1}, std::numeric_limits<double>::infinity(), 0);
   EXPECT_THAT(test::message_of<TrainingError>([&] { engine->optimizer_step(kRate, 1.0); }), HasSubstr(".lora_"));
   EXPECT_EQ(engine->logits(batch_of({6})), before);
-  engine->discard_gradients();
+  engine->rehearse({&batch, 1}, 0, false);  // clears the gradients
   train(*engine, 0, 1);
+}
+
+/// Weights after `steps` updates with or without early ones, as logits; and the gradient norms.
+std::pair<std::vector<float>, std::vector<double>> train_full(const config::Config& config, int steps, bool early,
+                                                              int micro_batches) {
+  const auto engine = make_engine(config, Purpose::train);
+  std::vector<double> norms;
+  const std::vector<data::MicroBatch> batches{batch_of({9, 5}), batch_of({12})};
+  for (int step = 0; step < steps; ++step) {
+    const std::span<const data::MicroBatch> some(batches.data(), static_cast<std::size_t>(micro_batches));
+    engine->forward_backward(some, 0.05, step, early ? std::optional(kRate) : std::nullopt);
+    EXPECT_EQ(engine->memory().gradients == 0, early);
+    norms.push_back(engine->optimizer_step(kRate, std::nullopt).gradient_norm);
+    EXPECT_EQ(engine->memory().gradients, 0U);
+  }
+  return {engine->logits(batch_of({6})), norms};
+}
+
+TEST_F(EngineTest, EarlyUpdatesAreTheSameUpdates) {
+  for (const auto* family : {"llama", "qwen3"}) {  // qwen3: the embedding is the head, too
+    for (const int micro_batches : {1, 2}) {
+      const auto full = config(TrainType::full, family);
+      const auto [logits, norms] = train_full(full, 3, false, micro_batches);
+      const auto [early_logits, early_norms] = train_full(full, 3, true, micro_batches);
+      EXPECT_EQ(logits, early_logits);
+      // The same squares, added up in another order.
+      for (std::size_t i = 0; i < norms.size(); ++i) EXPECT_NEAR(norms[i], early_norms[i], 1e-12 * norms[i]);
+    }
+  }
+}
+
+TEST_F(EngineTest, EarlyUpdatesStopAtAGradientThatIsNotFinite) {
+  const auto engine = make_engine(config(TrainType::full), Purpose::train);
+  const auto before = engine->logits(batch_of({6}));
+  const auto batch = batch_of({9});
+  engine->forward_backward({&batch, 1}, std::numeric_limits<double>::infinity(), 0, kRate);
+  EXPECT_THAT(test::message_of<TrainingError>([&] { engine->optimizer_step(kRate, std::nullopt); }),
+              AllOf(HasSubstr("infinity or NaN"), HasSubstr("the update stopped there, with 0 tensors")));
+  EXPECT_EQ(engine->logits(batch_of({6})), before);
+}
+
+TEST_F(EngineTest, ARehearsalChangesNothing) {
+  for (const bool early : {false, true}) {
+    const auto engine = make_engine(config(TrainType::full), Purpose::train);
+    const auto before = engine->logits(batch_of({6}));
+    const auto batch = batch_of({9});
+    engine->rehearse({&batch, 1}, 0, early);
+    EXPECT_EQ(engine->logits(batch_of({6})), before);
+    EXPECT_EQ(engine->memory().gradients + engine->memory().optimizer, 0U);
+  }
 }
 
 TEST_F(EngineTest, GreedyGenerationFollowsTheLogits) {

@@ -192,11 +192,12 @@ class SavingEngine : public engine::Engine {
   engine::MemoryReport memory() const override { return {}; }
   engine::DistributionReport distribution() const override { return {}; }
   double matrix_flops(const data::MicroBatch&) const override { return 0; }
-  std::vector<engine::LossSum> forward_backward(std::span<const data::MicroBatch>, double, std::int64_t) override {
+  std::vector<engine::LossSum> forward_backward(std::span<const data::MicroBatch>, double, std::int64_t,
+                                                std::optional<double>) override {
     return {};
   }
   engine::UpdateResult optimizer_step(double, std::optional<double>) override { return {}; }
-  void discard_gradients() override {}
+  void rehearse(std::span<const data::MicroBatch>, std::int64_t, bool) override {}
   std::vector<engine::LossSum> evaluate(std::span<const data::MicroBatch>) override { return {}; }
   std::vector<float> logits(const data::MicroBatch&) override { return {}; }
   std::vector<std::int32_t> generate(const std::vector<std::int32_t>&, const engine::GenerationOptions&,
