@@ -60,12 +60,18 @@ Activation HeadBlock::forward(const Activation& in, const BlockWeights& weights)
 
 at::Tensor HeadBlock::loss(const Activation& in, const at::Tensor& labels, const BlockWeights& weights,
                            std::int64_t chunk_bytes) const {
-  // Rows without a label carry no loss: they are left out before the norm and the largest product of the model.
+  const auto found = predictions(in, labels, weights);
+  if (found.labels.size(0) == 0) return found.rows.sum().to(at::kFloat);
+  return linear_cross_entropy(found.rows, weights.at("lm_head.weight"), found.labels, chunk_bytes);
+}
+
+/// Rows without a label carry no loss: they are left out before the norm and the largest product of the model.
+HeadBlock::Predictions HeadBlock::predictions(const Activation& in, const at::Tensor& labels,
+                                              const BlockWeights& weights) const {
   const auto rows = labels.ge(0).nonzero().squeeze(1);
   const auto hidden = rows.size(0) == in.hidden.size(0) ? in.hidden : in.hidden.index_select(0, rows);
-  if (rows.size(0) == 0) return hidden.sum().to(at::kFloat);
-  const auto x = rms_norm(hidden, weights.tensor("norm.weight"), eps_, false);
-  return linear_cross_entropy(x.tensor, weights.at("lm_head.weight"), labels.index_select(0, rows), chunk_bytes);
+  if (rows.size(0) == 0) return {hidden, rows};
+  return {rms_norm(hidden, weights.tensor("norm.weight"), eps_, false).tensor, labels.index_select(0, rows)};
 }
 
 std::vector<std::unique_ptr<Block>> make_blocks(const Architecture& architecture) {

@@ -53,6 +53,11 @@ class HeadBlock : public Block {
       : Block(std::move(spec)), eps_(architecture.rms_norm_eps) {}
   /// Logits [T, vocabulary] in float32.
   Activation forward(const Activation& in, const BlockWeights& weights) const override;
+  /// What predicts something: the rows whose label is not data::kIgnoreLabel, normalized [P, hidden], and these labels.
+  struct Predictions {
+    at::Tensor rows, labels;
+  };
+  Predictions predictions(const Activation& in, const at::Tensor& labels, const BlockWeights& weights) const;
   /// Summed cross entropy of the rows whose label is not data::kIgnoreLabel; labels int64 [T], already shifted. Without
   /// any such row: zero.
   at::Tensor loss(const Activation& in, const at::Tensor& labels, const BlockWeights& weights,

@@ -83,6 +83,9 @@ ModelShape describe_model(const config::Config& config, DeviceKind device) {
   shape.widths = widths_of(config, device);
   shape.full = config.train_type == config::TrainType::full;
   shape.ragged_attention = has_kernels(device) && kernels::attention_takes_head_size(shape.architecture.head_dim);
+  const bool adam = config.optimizer == config::OptimizerKind::adamw || config.optimizer == config::OptimizerKind::adam;
+  const auto trained_width = shape.full ? shape.widths.stored : shape.widths.adapter;
+  shape.fused_update = has_kernels(device) && adam && trained_width == 4;
   const auto specs = model::describe_blocks(shape.architecture);
   const auto plan = plan_adapter(config, shape.architecture, specs, true);
   for (const auto& spec : specs) {

@@ -46,6 +46,7 @@ struct ModelShape {
   Widths widths;
   bool full = false;              ///< every weight is trained
   bool ragged_attention = false;  ///< attention takes all sequences of a batch at once (our CPU kernel)
+  bool fused_update = false;      ///< the optimizer makes no copies (our CPU kernel)
   /// The first block with anything trained: backward reaches it and those behind it.
   std::size_t first_trained() const;
 };

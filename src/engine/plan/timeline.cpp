@@ -62,6 +62,11 @@ class Timeline {
   std::uint64_t slots() const { return config_.optimizer == config::OptimizerKind::sgd ? 0 : 2; }
   std::uint64_t prefetched() const { return static_cast<std::uint64_t>(config_.prefetch_blocks); }
   bool offloads() const { return config_.use_cpu_offload && process_.device != DeviceKind::cpu; }
+  bool several() const { return process_.micro_batches > 1 || process_.in_flight > 1; }
+  /// Each weight is updated as soon as its gradient is complete (Engine::forward_backward).
+  bool early() const { return model_.full && !peers() && !config_.apply_gradient_clipping; }
+  /// A tied head's gradient is made after all layers have had theirs.
+  bool delays_head() const { return early() && !several() && tied_here(); }
   bool tied_here() const { return model_.architecture.tied_embeddings && owns_head() && process_.owned.front(); }
 
   /// A flat copy of a block's gradients on its way, and the peers' slices that are added to ours.
@@ -113,7 +118,8 @@ class Timeline {
 
   /// Gradients that exist already when the backward of `block` begins.
   std::uint64_t gradients_before(std::size_t block) const {
-    const bool later = process_.micro_batches > 1 || process_.in_flight > 1;
+    const bool later = several();
+    if (early() && !later) return 0;
     const bool whole = !data_parallel() || (config_.no_sync && later);
     std::uint64_t sum = 0;
     for (std::size_t b = 0; b < model_.blocks.size(); ++b) {
@@ -207,8 +213,7 @@ class Timeline {
     const auto later = process_.micro_batches > 1;
     estimate.activations += waiting(head()) + batch_.tokens * hidden * model_.widths.compute;
     estimate.gathered = gathered(head());
-    estimate.loss = loss_memory(model_, batch_, static_cast<std::uint64_t>(config_.logits_chunk_mb) << 20) +
-                    head_gradient_memory(model_);
+    estimate.loss = loss_bytes() + (delays_head() ? 0 : head_gradient_memory(model_));
     if (later) estimate.gradients = gradients_before(head());
     consider(estimate);
     if (!data_parallel() || !model_.blocks.back().trains()) return;
@@ -226,17 +231,24 @@ class Timeline {
     estimate.gradients = gradients_before(0) + model_.blocks.front().trained;
     const auto hidden = static_cast<std::uint64_t>(model_.architecture.hidden_size);
     estimate.activations += 2 * batch_.tokens * hidden * model_.widths.compute;
+    if (delays_head()) estimate.loss = loss_bytes();
     estimate.communication = std::max(flight(model_.blocks.front()), flight(model_.blocks[1]));
     consider(estimate);
   }
 
+  std::uint64_t loss_bytes() const {
+    return loss_memory(model_, batch_, static_cast<std::uint64_t>(config_.logits_chunk_mb) << 20);
+  }
+
   void update() {
+    if (early() && !several()) return;  // it happens block by block, while the gradients of one are there
     auto estimate = instant("update");
     estimate.activations = 0;
     estimate.gradients = split(whole_trained_);
-    const std::uint64_t copies = config_.optimizer == config::OptimizerKind::adadelta ? 3
-                                 : config_.optimizer == config::OptimizerKind::adam   ? 2
-                                                                                      : 1;
+    const std::uint64_t copies = model_.fused_update                                    ? 0
+                                 : config_.optimizer == config::OptimizerKind::adadelta ? 3
+                                 : config_.optimizer == config::OptimizerKind::adam     ? 2
+                                                                                        : 1;
     estimate.optimizer += copies * split(largest_trained_);
     consider(estimate);
   }

@@ -4,11 +4,25 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
+#include <functional>
 
 #include "base/error.hpp"
+#include "model/ops/cross_entropy.hpp"
 
 namespace lorica::engine {
 namespace {
+
+constexpr const char* kHeadWeight = "lm_head.weight";
+
+/// The same weights, of which only those that `is_chosen` are trained. The head has no adapter.
+model::BlockWeights training_only(const model::BlockWeights& weights,
+                                  const std::function<bool(const std::string&)>& is_chosen) {
+  model::BlockWeights result;
+  for (const auto& [name, weight] : weights.all()) {
+    result.add(name, {weight.stored, is_chosen(name) ? weight.leaf : at::Tensor()});
+  }
+  return result;
+}
 
 /// cos and sin at each token's position. Types whose frequencies depend on the length take each sequence's own, so that
 /// what else is in the batch changes nothing.
@@ -99,6 +113,11 @@ MicroBatchPass::MicroBatchPass(Model& model, const ExecutorOptions& options, Wal
   frames_.resize(model_.blocks.size());
 }
 
+struct MicroBatchPass::DelayedHead {
+  model::HeadBlock::Predictions predictions;
+  model::BlockWeights weights;  ///< of which only the head's own matrix is trained
+};
+
 MicroBatchPass::~MicroBatchPass() = default;
 MicroBatchPass::MicroBatchPass(MicroBatchPass&&) noexcept = default;
 
@@ -132,20 +151,41 @@ at::Tensor MicroBatchPass::run_block(std::size_t block, at::Tensor hidden) {
   return output.detach();
 }
 
+const model::HeadBlock& MicroBatchPass::head_block() const {
+  return static_cast<const model::HeadBlock&>(*model_.blocks[head()]);
+}
+
+/// At the price of the logits once more, the gradient of a tied head doesn't take up memory while the layers have
+/// theirs.
+void MicroBatchPass::add_delayed_head_gradient() {
+  const auto [predictions, weights] = *std::exchange(delayed_head_, nullptr);
+  at::AutoGradMode mode(true);
+  const auto loss =
+      model::linear_cross_entropy(predictions.rows, weights.at(kHeadWeight), predictions.labels, options_.logits_bytes);
+  collect(head(), loss, {}, weights, at::full({}, settings_.scale, loss.options()));
+}
+
 void MicroBatchPass::run_head(const at::Tensor& hidden) {
   const auto block = head();
-  const auto weights = walk_.acquire(block);
-  const auto& head_block = static_cast<const model::HeadBlock&>(*model_.blocks[block]);
+  auto weights = walk_.acquire(block);
   if (settings_.kind == Kind::logits) {
-    out_ = head_block.forward({hidden, sequences_}, weights).hidden;
+    out_ = model_.blocks[block]->forward({hidden, sequences_}, weights).hidden;
     walk_.release(block);
     return;
   }
   const bool graph = this->graph(block);
   const auto input = hidden.detach().requires_grad_(graph && reach_.wants_input(block));
-  at::AutoGradMode mode(graph);
   const auto labels = to_device(batch_.labels, model_.device);
-  const auto loss = head_block.loss({input, sequences_}, labels, weights, options_.logits_bytes);
+  if (graph && settings_.last && model_.store->better_later(block, kHeadWeight)) {
+    const auto is_head_weight = [](const std::string& name) { return name == kHeadWeight; };
+    // What the norm made of the input is kept: by then the norm's own weight has been updated.
+    delayed_head_ = std::make_unique<DelayedHead>(
+        DelayedHead{head_block().predictions({hidden.detach(), sequences_}, labels, weights),
+                    training_only(weights, is_head_weight)});
+    weights = training_only(weights, std::not_fn(is_head_weight));
+  }
+  at::AutoGradMode mode(graph);
+  const auto loss = head_block().loss({input, sequences_}, labels, weights, options_.logits_bytes);
   out_ = loss.detach();
   if (graph) {
     head_gradient_ = collect(block, loss, input, weights, at::full({}, settings_.scale, loss.options()));
@@ -227,6 +267,7 @@ at::Tensor MicroBatchPass::back_through(std::size_t block, const at::Tensor& gra
 
 /// Rows of the gradient are added up by token id. The table itself is not needed, and so not gathered again.
 void MicroBatchPass::add_embedding_gradient(const at::Tensor& gradient) {
+  if (delayed_head_) add_delayed_head_gradient();
   walk_.add_row_gradients(0, "embed_tokens.weight", to_device(batch_.input_ids, model_.device),
                           gradient.to(table_dtype_), table_rows_);
 }

@@ -78,9 +78,12 @@ class MicroBatchPass {
 
  private:
   struct Frame;
+  struct DelayedHead;
   at::Tensor run_block(std::size_t block, at::Tensor hidden);
   at::Tensor back_through(std::size_t block, const at::Tensor& gradient);
   void run_head(const at::Tensor& hidden);
+  const model::HeadBlock& head_block() const;
+  void add_delayed_head_gradient();
   void add_embedding_gradient(const at::Tensor& gradient);
   at::Tensor embed(const model::BlockWeights& weights);
   at::Tensor collect(std::size_t block, const at::Tensor& output, const at::Tensor& input,
@@ -99,9 +102,10 @@ class MicroBatchPass {
   std::shared_ptr<model::Sequences> sequences_;
   at::ScalarType table_dtype_ = at::kFloat;  ///< of the embedding, which its gradient has too
   std::int64_t table_rows_ = 0;
-  std::vector<Frame> frames_;  ///< by block
-  at::Tensor head_gradient_;   ///< of the head's input, from its forward until its backward
-  at::Tensor out_;             ///< the summed loss, or the logits
+  std::vector<Frame> frames_;                  ///< by block
+  at::Tensor head_gradient_;                   ///< of the head's input, from its forward until its backward
+  std::unique_ptr<DelayedHead> delayed_head_;  ///< null unless the head's weight gets its gradient with the embedding
+  at::Tensor out_;                             ///< the summed loss, or the logits
 };
 
 }  // namespace lorica::engine

@@ -80,6 +80,11 @@ void ResidentStore::gradients_added(std::size_t block, bool last) {
   }
 }
 
+bool ResidentStore::better_later(std::size_t block, const std::string& local_name) const {
+  const auto i = index_of(layouts_.at(block).parameters.at(local_name));
+  return taker_ && parameters_[i].trained && first_user_[i] < block && !gradients_[i].defined();
+}
+
 optim::TrainableParameter ResidentStore::trainable(std::size_t position) const {
   return {parameters_[position].name, parameters_[position].stored->data, gradients_[position], true};
 }

@@ -75,6 +75,9 @@ class ParameterStore {
   /// From now on each trained parameter goes to `taker` as soon as its gradient is complete, in the backward of the
   /// step's last micro-batch; its gradient is then dropped. An empty function ends that.
   virtual void hand_over(std::function<void(optim::TrainableParameter&)> taker);
+  /// True if a gradient for that parameter would wait, as large as the parameter, for the one of an earlier block
+  /// before it is handed over (a tied head's for the embedding's). Then it is better made when that block's is.
+  virtual bool better_later(std::size_t, const std::string&) const { return false; }
   /// This process's part of every trained parameter, with its gradient of now (undefined if none came), in a fixed
   /// order.
   virtual std::vector<optim::TrainableParameter> trainable() = 0;
@@ -108,6 +111,7 @@ class ResidentStore : public ParameterStore {
                          const at::Tensor& rows, std::int64_t all_rows) override;
   bool hands_over() const override { return true; }
   void hand_over(std::function<void(optim::TrainableParameter&)> taker) override { taker_ = std::move(taker); }
+  bool better_later(std::size_t block, const std::string& local_name) const override;
   std::vector<optim::TrainableParameter> trainable() override;
   void set_gradient(const std::string& name, at::Tensor gradient) override;
   void clear_gradients() override;

@@ -17,6 +17,7 @@
 #include "kernels/mode.hpp"
 #include "optim/clip.hpp"
 #include "parallel/place.hpp"
+#include "quant/kernel_weight.hpp"
 
 namespace lorica::engine {
 namespace {
@@ -403,14 +404,24 @@ double measure_matrix_speed(const config::Config& config) {
   const auto device = choose_device(config);
   const auto options = at::TensorOptions().device(device).dtype(compute_dtype(config, device));
   const std::int64_t size = device.is_cpu() ? 1024 : 8192;
-  const auto a = at::ones({size, size}, options), b = at::ones({size, size}, options);
-  auto c = at::mm(a, b);
-  c.sum().item();
+  const auto a = at::ones({size, size}, options);
+  quant::StoredWeight b;
+  b.shape = {size, size};
+  b.format.dtype = a.scalar_type();
+  b.data = at::ones({size, size}, options);
+  const bool in_kernel = quant::has_kernel(a, b);
+  auto c = at::empty_like(a);
+  const auto multiply = [&] {
+    if (!in_kernel) return void(at::mm_out(c, a, b.data));
+    kernels::gemm(quant::matrix_of(a), quant::matrix_of(b.data), 0, c.data_ptr<float>(), size);
+  };
+  multiply();
+  c[0][0].item();
   const auto start = std::chrono::steady_clock::now();
   double seconds = 0;
   std::int64_t products = 0;
   while (seconds < 0.3) {
-    at::mm_out(c, a, b);
+    multiply();
     ++products;
     if (products % 4 == 0) {
       c[0][0].item();

@@ -115,6 +115,7 @@ struct EstimateCase {
   Recompute recompute;
   std::int64_t hidden, intermediate, layers, vocabulary;
   std::int32_t tokens;
+  bool clips = true;
 };
 
 // gtest prints parameters of a failing case.
@@ -136,13 +137,14 @@ void PrintTo(const EstimateCase& item, std::ostream* out) {
     config.recompute = item.recompute;
     config.logits_chunk_mb = 64;
     config.lora_rank = 16;
+    config.apply_gradient_clipping = item.clips;
     const auto estimate = estimate_memory(config, item.tokens);
     const auto engine = make_engine(config, Purpose::train);
     const auto batch =
         test::batch_of(std::vector<std::int32_t>(4, item.tokens / 4), 1, static_cast<std::int32_t>(item.vocabulary));
     for (int step = 0; step < 2; ++step) {
-      engine->forward_backward({&batch, 1}, 1e-3, step);
-      engine->optimizer_step(1e-3, 1.0);
+      engine->forward_backward({&batch, 1}, 1e-3, step, item.clips ? std::nullopt : std::optional(1e-3));
+      engine->optimizer_step(1e-3, item.clips ? std::optional(1.0) : std::nullopt);
     }
     const auto measured = static_cast<double>(peak_resident_bytes());
     const double ratio = static_cast<double>(estimate.total()) / measured;
@@ -171,6 +173,8 @@ TEST_P(MemoryEstimateTest, IsWithinATenthOfWhatIsMeasured) {
 INSTANTIATE_TEST_SUITE_P(
     Cases, MemoryEstimateTest,
     testing::Values(EstimateCase{"full", TrainType::full, Recompute::recompute, 512, 1408, 8, 16384, 256},
+                    EstimateCase{"full_updated_early", TrainType::full, Recompute::recompute, 512, 1408, 8, 16384, 256,
+                                 false},
                     EstimateCase{"keep", TrainType::lora, Recompute::keep, 256, 704, 12, 2048, 2048},
                     EstimateCase{"selective", TrainType::qlora, Recompute::selective, 256, 704, 12, 2048, 2048},
                     EstimateCase{"recompute", TrainType::qlora, Recompute::recompute, 512, 1408, 6, 32768, 2048}),
