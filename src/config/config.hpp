@@ -144,7 +144,7 @@ struct Config {
   double exponential_gamma = 0.99;
   bool use_gradient_checkpointing = true;
   Recompute recompute = Recompute::automatic;
-  std::int64_t logits_chunk_mb = 64;  ///< MiB of logits that exist at a time
+  std::int64_t logits_chunk_mb = 32;  ///< MiB of logits that exist at a time
   bool use_cpu_offload = true;        ///< shards, gradients and optimizer state in host memory; on the CPU they are
   bool use_activation_cpu_offload = false;  ///< what is kept for backward waits in host memory
 

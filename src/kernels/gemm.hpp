@@ -3,7 +3,7 @@
 //
 // Method: Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008), and BLIS (Van Zee, van de
 // Geijn 2015, https://doi.org/10.1145/2764454): both operands are packed into panels that fit the caches, and a small
-// kernel multiplies panels in registers. Sums are float32, in blocks of k that depend on k and this machine's first
+// kernel multiplies panels in registers. Sums are float32, in blocks of k that depend on k and this machine's second
 // cache alone; so an element of c does not depend on the number of threads or on m and n.
 #pragma once
 

@@ -11,7 +11,7 @@ using Kind = model::BlockSpec::Kind;
 // What the program takes without a model, measured: libraries and threads; with other processes, also the connections
 // to them. On a GPU its context and the libraries' workspaces.
 constexpr std::uint64_t kMiB = 1 << 20;
-constexpr std::uint64_t kBaseCpu = 152 * kMiB, kBasePeers = 6 * kMiB, kBaseGpu = 800 * kMiB, kBaseGpuPeers = 300 * kMiB;
+constexpr std::uint64_t kBaseCpu = 132 * kMiB, kBasePeers = 6 * kMiB, kBaseGpu = 800 * kMiB, kBaseGpuPeers = 300 * kMiB;
 
 class Timeline {
  public:
