@@ -232,7 +232,8 @@ bool owns(const Model& model, std::size_t block) {
 Model build_model(const config::Config& config, bool trains, parallel::World* world) {
   Model model;
   model.folder = io::find_model(config.model_name);
-  model.device = choose_device(config);
+  model.device = choose_device(config, world != nullptr ? &world->place() : nullptr);
+  start_device(config, model.device);
   model.compute = compute_dtype(config, model.device);
   model.architecture = model::read_architecture(model.folder);
   model.blocks = model::make_blocks(model.architecture);
