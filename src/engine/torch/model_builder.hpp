@@ -23,7 +23,7 @@ struct BlockRange {
 struct ProcessGroups {
   std::unique_ptr<parallel::ProcessGroup> gather, reduce;  ///< the shards of this copy, twice: they overlap
   std::unique_ptr<parallel::ProcessGroup> replicas;        ///< the same shard of the other copies
-  std::unique_ptr<parallel::ProcessGroup> stage;           ///< all of them
+  std::unique_ptr<parallel::ProcessGroup> stage;           ///< all of them, in host memory
   std::unique_ptr<parallel::ProcessGroup> tied;            ///< first and last stage, where both hold the embedding
 };
 
