@@ -17,6 +17,7 @@ BENCH_ARGS ?=
 CMAKE_ARGS ?=
 LORICA_CUDA ?=
 BACKEND ?=
+CHECK_CUDA_ARGS ?=
 # Ubuntu 22.04's own g++ is 11; bootstrap installs 12 beside it.
 ifeq ($(origin CXX),default)
 CXX := $(shell if [ "$$(g++ -dumpversion 2>/dev/null || echo 0)" -lt 12 ] && command -v g++-12 >/dev/null; then echo g++-12; else echo g++; fi)
@@ -64,10 +65,14 @@ test: setup-tests ## Unit, parity and end-to-end tests, and the checks of the re
 	@$(MAKE) --no-print-directory compile
 	@scripts/run_tests --build $(BUILD) -- $(TEST_ARGS)
 
-test-all: setup-tests ## test, with the slow ones, and again under sanitizers
+test-all: setup-tests ## test, with the slow ones, again under sanitizers, and check-cuda
 	@$(MAKE) --no-print-directory compile
 	@scripts/run_tests --build $(BUILD) --slow -- $(TEST_ARGS)
-	@$(MAKE) --no-print-directory asan tsan
+	@$(MAKE) --no-print-directory asan tsan check-cuda
+
+.PHONY: check-cuda
+check-cuda: ## Compile all that is CUDA, without a GPU: needs nvcc, and fetches headers from wheels the first time
+	@$(if $(wildcard $(PYTHON)),$(PYTHON),python3) scripts/check-cuda $(CHECK_CUDA_ARGS)
 
 ##@ Parts of the tests
 .PHONY: unit parity e2e

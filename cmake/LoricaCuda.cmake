@@ -68,9 +68,12 @@ endfunction()
 
 # The CUDA runtime that LibTorch itself loads: a second one would have a state of its own.
 function(lorica_cuda_runtime)
-  get_filename_component(toolkit "${LORICA_NVCC}" REALPATH)
-  get_filename_component(toolkit "${toolkit}" DIRECTORY)
-  get_filename_component(toolkit "${toolkit}" DIRECTORY)
+  # What is on the PATH may be a wrapper; nvcc itself knows where it lives.
+  execute_process(COMMAND "${LORICA_NVCC}" --dryrun -x cu /dev/null OUTPUT_QUIET ERROR_VARIABLE steps)
+  if(NOT steps MATCHES "#\\$ TOP=([^\n]+)")
+    message(FATAL_ERROR "LORICA_CUDA: ${LORICA_NVCC} doesn't say where its toolkit is")
+  endif()
+  get_filename_component(toolkit "${CMAKE_MATCH_1}" REALPATH)
   set(folders "")
   set(includes "${toolkit}/include" "${toolkit}/targets/x86_64-linux/include" "${toolkit}/targets/sbsa-linux/include")
   foreach(wheel ${cuda_wheels})
