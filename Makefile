@@ -1,5 +1,6 @@
 # The two commands of a newcomer are `make demo` and `make test`; each installs what is missing, builds, and runs.
-# Settings: PREFIX (install), BUILD (build folder), JOBS, DEMO_ARGS, TEST_ARGS (pytest), BENCH_ARGS, CMAKE_ARGS.
+# Settings: PREFIX (install), BUILD (build folder), JOBS, LORICA_CUDA (auto, on, off), BACKEND (of the demo: cpu, cuda, mps),
+# DEMO_ARGS, TEST_ARGS (pytest), BENCH_ARGS, CMAKE_ARGS.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -14,13 +15,16 @@ TEST_ARGS ?=
 DEMO_ARGS ?=
 BENCH_ARGS ?=
 CMAKE_ARGS ?=
+LORICA_CUDA ?=
+BACKEND ?=
+CHECK_CUDA_ARGS ?=
 # Ubuntu 22.04's own g++ is 11; bootstrap installs 12 beside it.
 ifeq ($(origin CXX),default)
 CXX := $(shell if [ "$$(g++ -dumpversion 2>/dev/null || echo 0)" -lt 12 ] && command -v g++-12 >/dev/null; then echo g++-12; else echo g++; fi)
 endif
 export CXX
 PYTHON := .venv/bin/python
-CONFIGURE := cmake -DCMAKE_PREFIX_PATH="$(CURDIR)/.venv" $(CMAKE_ARGS)
+CONFIGURE := cmake -DCMAKE_PREFIX_PATH="$(CURDIR)/.venv" $(if $(LORICA_CUDA),-DLORICA_CUDA=$(LORICA_CUDA)) $(CMAKE_ARGS)
 # The layers that don't include LibTorch: sanitizers watch them in every CI run.
 LIGHT_LAYERS := $(foreach layer,base config io tokenizer data kernels mcp,$(if $(wildcard tests/unit/$(layer)/*),$(layer)))
 LIGHT_TESTS := ^unit\.($(subst $() ,|,$(strip $(LIGHT_LAYERS))))$$
@@ -41,27 +45,34 @@ setup-tests: ## setup, and the Python peers that the tests compare with
 build: setup ## Build build/lorica
 	@$(MAKE) --no-print-directory compile TARGETS=lorica
 
-# Configures once; Ninja itself notices later changes of CMake files and added sources.
+# Configures once, and when another LORICA_CUDA is asked for; Ninja itself notices later changes of CMake files and added
+# sources.
 .PHONY: configure compile
 configure:
-	@if [ ! -f $(BUILD)/build.ninja ]; then $(CONFIGURE) --preset release -B $(BUILD); fi
+	@if [ ! -f $(BUILD)/build.ninja ] || \
+	    { [ -n "$(LORICA_CUDA)" ] && ! grep -q '^LORICA_CUDA:STRING=$(LORICA_CUDA)$$' $(BUILD)/CMakeCache.txt; }; then \
+	  $(CONFIGURE) --preset release -B $(BUILD); fi
 
 compile: configure
 	@cmake --build $(BUILD) -j $(JOBS) --target $(or $(TARGETS),all)
 
 .PHONY: demo
 demo: build ## Make a small model, fine-tune it with QLoRA, and show what it learned
-	@LORICA=$(BUILD)/lorica scripts/demo $(DEMO_ARGS)
+	@LORICA=$(BUILD)/lorica scripts/demo $(DEMO_ARGS) $(if $(BACKEND),--backend $(BACKEND))
 
 .PHONY: test test-all
 test: setup-tests ## Unit, parity and end-to-end tests, and the checks of the repository
 	@$(MAKE) --no-print-directory compile
 	@scripts/run_tests --build $(BUILD) -- $(TEST_ARGS)
 
-test-all: setup-tests ## test, with the slow ones, and again under sanitizers
+test-all: setup-tests ## test, with the slow ones, again under sanitizers, and check-cuda
 	@$(MAKE) --no-print-directory compile
 	@scripts/run_tests --build $(BUILD) --slow -- $(TEST_ARGS)
-	@$(MAKE) --no-print-directory asan tsan
+	@$(MAKE) --no-print-directory asan tsan check-cuda
+
+.PHONY: check-cuda
+check-cuda: ## Compile all that is CUDA, without a GPU: needs nvcc, and fetches headers from wheels the first time
+	@$(if $(wildcard $(PYTHON)),$(PYTHON),python3) scripts/check-cuda $(CHECK_CUDA_ARGS)
 
 ##@ Parts of the tests
 .PHONY: unit parity e2e

@@ -20,16 +20,8 @@ if(NOT LORICA_PYTHON)
 endif()
 message(STATUS "Python for LibTorch and Arrow: ${LORICA_PYTHON}")
 
-execute_process(COMMAND "${LORICA_PYTHON}" -c "import torch.utils; print(torch.utils.cmake_prefix_path)"
-                OUTPUT_VARIABLE LORICA_TORCH_PREFIX OUTPUT_STRIP_TRAILING_WHITESPACE RESULT_VARIABLE torch_status)
-if(NOT torch_status EQUAL 0)
-  message(FATAL_ERROR "torch is not importable by ${LORICA_PYTHON}. Run `make setup`, or pass -DLORICA_PYTHON=…")
-endif()
-list(APPEND CMAKE_PREFIX_PATH "${LORICA_TORCH_PREFIX}")
-find_package(Torch REQUIRED)
-if(Torch_VERSION VERSION_LESS 2.11 OR Torch_VERSION VERSION_GREATER_EQUAL 2.14)
-  message(WARNING "Lorica is tested with torch 2.11 to 2.13; this is ${Torch_VERSION}")
-endif()
+include(LoricaTorch)
+include(LoricaCuda)
 
 # The wheel carries headers of its own copy of fmt, which would hide the system's, the one that spdlog is built with.
 find_path(LORICA_FMT_INCLUDE fmt/format.h PATHS /usr/include NO_CMAKE_PATH REQUIRED)
@@ -77,6 +69,5 @@ endif()
 
 # RPATH to LibTorch and Arrow, so that build/lorica and an installed one run as they are. Named here, because CMake leaves
 # out folders inside the project, where .venv lies.
-get_filename_component(LORICA_TORCH_LIBRARIES "${TORCH_LIBRARY}" DIRECTORY)
 set(CMAKE_INSTALL_RPATH "${LORICA_TORCH_LIBRARIES}" ${arrow_lib_dir})
 set(CMAKE_INSTALL_RPATH_USE_LINK_PATH ON)

@@ -122,6 +122,8 @@ def install_torch(requirement: str) -> None:
     found = usable_torch()
     if found:
         say(f"torch {found} is there already")
+        if "+cpu" in found and has_nvidia_gpu():
+            say("it is a CPU build, so this machine's GPU will not be used; remove .venv, or that torch, for one with CUDA")
         return
     metadata = default_candidate(requirement)
     attempts = torch_attempts(requirement, metadata, has_nvidia_gpu(), platform.machine())

@@ -60,6 +60,8 @@ struct Config {
   // Run
   Preset preset = Preset::fsdp_qlora;
   Backend backend = Backend::automatic;
+  std::int64_t device = -1;              ///< number of the CUDA device; -1: each process of a machine its own
+  std::int64_t device_memory_limit = 0;  ///< bytes of a CUDA device that this run may take; 0: all
   std::string output_dir = "output";
   bool timestamp_output_dir = false;  ///< the run's folder is output_dir/YYYYmmdd_HH-MM-SS (UTC), not output_dir
   bool overwrite_output_dir = false;

@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <exception>
 
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
+
 #include "base/error.hpp"
+#include "parallel/cuda/nccl_transport.hpp"
 #include "parallel/transport.hpp"
 
 namespace lorica::parallel {
@@ -49,25 +52,34 @@ at::Tensor flat(const at::Tensor& tensor, const char* what) {
 
 }  // namespace
 
-ProcessGroup::ProcessGroup(World& world, const std::string& name, const std::vector<int>& ranks, at::Device device)
+ProcessGroup::ProcessGroup(World& world, const std::string& name, const std::vector<int>& ranks, at::Device device,
+                           bool nccl)
     : world_(world), name_(name), ranks_(ranks) {
   const auto place = std::find(ranks.begin(), ranks.end(), world.rank());
   ensure(place != ranks.end() && std::is_sorted(ranks.begin(), ranks.end()), "group {}: ranks", name);
   rank_ = static_cast<int>(place - ranks.begin());
   if (size() == 1) return;
-  if (!device.is_cpu()) {
-    raise<ConfigError>(
-        "several processes exchange tensors in host memory so far, not on {}: use --backend cpu, or one "
-        "process (--world_size 1)",
-        device.str());
+  if (device.is_mps()) {
+    throw ConfigError("several processes can't share an Apple GPU: use --backend cpu, or --world_size 1");
   }
   try {
-    transport_ = make_host_transport(world, name, rank_, size());
+    transport_ = make_transport(device, nccl);
   } catch (const Error&) {
     throw;
   } catch (const std::exception& error) {
     world.lost(-1, error.what());
   }
+}
+
+std::unique_ptr<Transport> ProcessGroup::make_transport(at::Device device, bool nccl) {
+  if (nccl) {
+    ensure(device.is_cuda(), "NCCL on {}", device.str());
+    const auto store = c10::make_intrusive<c10d::PrefixStore>(
+        "nccl/" + name_, c10::intrusive_ptr<c10d::Store>::reclaim_copy(&world_.store()));
+    return make_nccl_transport(store, rank_, size());
+  }
+  auto host = make_host_transport(world_, name_, rank_, size());
+  return device.is_cpu() ? std::move(host) : make_staged_transport(std::move(host));
 }
 
 ProcessGroup::~ProcessGroup() {
@@ -81,7 +93,7 @@ Pending ProcessGroup::started(const Start& start) {
     try {
       return body();
     } catch (const LostPeer& lost) {
-      world_.lost(ranks_.at(lost.peer), lost.what());
+      world_.lost(lost.peer < 0 ? -1 : ranks_.at(static_cast<std::size_t>(lost.peer)), lost.what());
     }
   };
   auto pending = std::make_shared<Pending>(guarded(start));

@@ -1,5 +1,5 @@
-// Collectives and messages among some processes of a run, over c10d's process groups: Gloo for host memory, NCCL for
-// CUDA's. Every operation is counted.
+// Collectives and messages among some processes of a run, over c10d's process groups: Gloo for host memory, NCCL
+// between CUDA devices. Every operation is counted.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -45,8 +45,10 @@ class ProcessGroup {
  public:
   /// Collective over `ranks` (ascending ranks of the world; this process among them). `name` is the same for all of
   /// them and unique. A group of one does everything without talking to anybody. Operations of one group run in the
-  /// order in which they were started; those of different groups overlap.
-  ProcessGroup(World& world, const std::string& name, const std::vector<int>& ranks, at::Device device);
+  /// order in which they were started; those of different groups overlap. Tensors are on `device`; those of a GPU go
+  /// over NCCL if `nccl` says so (every process needs a device of its own then), else through host memory.
+  ProcessGroup(World& world, const std::string& name, const std::vector<int>& ranks, at::Device device,
+               bool nccl = false);
   ~ProcessGroup();
 
   int rank() const { return rank_; }  ///< within the group
@@ -72,6 +74,7 @@ class ProcessGroup {
   const Traffic& traffic() const { return traffic_; }
 
  private:
+  std::unique_ptr<Transport> make_transport(at::Device device, bool nccl);
   template <class Start>
   Pending started(const Start& start);
 

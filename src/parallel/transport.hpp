@@ -10,7 +10,7 @@
 
 namespace lorica::parallel {
 
-/// An operation failed because the connection to a process of the group did.
+/// An operation failed because the connection to a process of the group did. −1: nobody knows to which.
 struct LostPeer : std::runtime_error {
   LostPeer(int rank_in_group, const std::string& why) : std::runtime_error(why), peer(rank_in_group) {}
   int peer;
@@ -33,6 +33,9 @@ class Transport {
 
 /// Over Gloo, for host memory. Collective; throws ConfigError if this build has no Gloo.
 std::unique_ptr<Transport> make_host_transport(World& world, const std::string& name, int rank, int size);
+
+/// Tensors of any device over `host`, by way of host memory. Reads and writes them with the current stream.
+std::unique_ptr<Transport> make_staged_transport(std::unique_ptr<Transport> host);
 
 /// Elements [0, size) dealt to `count` processes: process r has [r·size/count, (r+1)·size/count).
 inline std::int64_t slice_begin(std::int64_t size, int count, int process) {

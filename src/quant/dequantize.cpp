@@ -1,4 +1,5 @@
 // A stored weight as a dense tensor, and as an operand of kernels/gemm.hpp.
+#include "quant/cuda/dequantize.hpp"
 #include "kernels/blockwise_8bit.hpp"
 #include "kernels/mode.hpp"
 #include "quant/composed.hpp"
@@ -31,6 +32,9 @@ at::Tensor dequantize(const StoredWeight& weight, at::ScalarType dtype) {
   const std::int64_t n = weight.elements(), block_size = weight.format.block_size;
   const auto code = code_of(weight.format.kind);
   const auto absmax = block_absmax(weight);
+  if (is_float_type(dtype) && cuda::has_kernel(weight.data)) {
+    return cuda::dequantize_4bit(code, weight.data, absmax, n, block_size, dtype).view(weight.shape);
+  }
   if (!weight.data.is_cpu() || !is_float_type(dtype)) {
     return dequantize_4bit_composed(code, weight.data, absmax, n, block_size, dtype).view(weight.shape);
   }

@@ -134,6 +134,8 @@ void warn_of_changes(const config::Config& config, const fs::path& run_folder) {
                                               "output_dir",
                                               "verbose",
                                               "threads",
+                                              "device",
+                                              "device_memory_limit",
                                               "preview",
                                               "world_size",
                                               "sharding_strategy",

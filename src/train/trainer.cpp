@@ -116,6 +116,8 @@ class Run {
     double flops = 0;
     std::uint64_t peak_memory = 0;
   };
+  /// Of the device, or of the process where that is the CPU.
+  std::uint64_t peak_memory() const;
   Tally tally(const Tally& mine, const InterruptGuard& interrupt);
   void evaluate();
   bool is_evaluation_due() const;
@@ -249,7 +251,7 @@ void Run::rehearse() {
         static_cast<std::size_t>(std::min<std::int64_t>(mesh_.stages, config_.gradient_accumulation_steps)), heaviest);
     engine_->rehearse(in_flight, step_, !config_.apply_gradient_clipping);
     outcome = fmt::format("the heaviest micro-batch ({} tokens in {} sequences) ran; peak memory so far {}",
-                          format_count(heaviest.tokens()), heaviest.sequences(), format_bytes(peak_resident_bytes()));
+                          format_count(heaviest.tokens()), heaviest.sequences(), format_bytes(peak_memory()));
   }
   matrix_gflops_ = engine::measure_matrix_speed(config_);
   spdlog::info("{}; matrix products run at {:.0f} GFLOP/s here", outcome, matrix_gflops_);
@@ -266,11 +268,16 @@ bool Run::train(const InterruptGuard& interrupt) {
   return true;
 }
 
+std::uint64_t Run::peak_memory() const {
+  const auto device = engine_->memory().device_reserved_peak;
+  return device > 0 ? device : peak_resident_bytes();
+}
+
 Run::Tally Run::tally(const Tally& mine, const InterruptGuard& interrupt) {
   const bool due = world_.main() && is_checkpoint_due_by_time();
-  const auto all = world_.all_gather({mine.sum.loss, static_cast<double>(mine.sum.tokens), mine.flops,
-                                      static_cast<double>(peak_resident_bytes()), interrupt.requested() ? 1.0 : 0.0,
-                                      due ? 1.0 : 0.0});
+  const auto all =
+      world_.all_gather({mine.sum.loss, static_cast<double>(mine.sum.tokens), mine.flops,
+                         static_cast<double>(peak_memory()), interrupt.requested() ? 1.0 : 0.0, due ? 1.0 : 0.0});
   Tally total;
   for (const auto& values : all) {
     total.sum.loss += values[0];
@@ -331,6 +338,9 @@ void Run::train_step(const InterruptGuard& interrupt) {
     metrics.matmul_share = total.flops / world_.size() / metrics.step_seconds / 1e9 / matrix_gflops_;
   }
   metrics.peak_memory_bytes = total.peak_memory;
+  if (const auto peak = engine_->memory().device_allocated_peak; peak > 0) {
+    metrics.extra["peak_allocated_gib"] = static_cast<double>(peak) / (1ULL << 30);
+  }
   metrics.start = std::exchange(start_, std::nullopt);
   metrics_->step(metrics);
 }

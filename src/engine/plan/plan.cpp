@@ -1,11 +1,10 @@
 #include "engine/plan/plan.hpp"
 
-#include <ATen/detail/CUDAHooksInterface.h>
-
 #include <algorithm>
 
 #include "base/error.hpp"
 #include "base/machine.hpp"
+#include "engine/cuda/facts.hpp"
 #include "engine/engine.hpp"
 #include "engine/plan/recompute_choice.hpp"
 #include "engine/plan/remedies.hpp"
@@ -87,8 +86,8 @@ const StagePlan& Plan::heaviest() const {
 
 int planned_processes(const config::Config& config) {
   if (config.world_size > 0) return static_cast<int>(config.world_size);
-  if (device_kind(config) != DeviceKind::cuda || !at::hasCUDA()) return 1;
-  return std::max<int>(1, at::detail::getCUDAHooks().deviceCount());
+  if (device_kind(config) != DeviceKind::cuda) return 1;
+  return std::max<int>(1, static_cast<int>(cuda::read_facts().devices.size()));
 }
 
 Plan make_plan(const config::Config& asked, const PlanFigures& figures) {
@@ -119,7 +118,9 @@ Plan make_plan(const config::Config& asked, const PlanFigures& figures) {
     plan.step_flops = std::max(plan.step_flops, step_flops(config, model, process, batch));
     plan.stages.push_back(std::move(stage));
   }
-  fill_limits(figures, plan);
+  auto limits = figures;
+  if (limits.device_memory == 0) limits.device_memory = static_cast<std::uint64_t>(asked.device_memory_limit);
+  fill_limits(limits, plan);
   if (figures.time) {
     plan.flops = figures.flops;
     plan.bandwidth = figures.bandwidth;

@@ -1,9 +1,14 @@
 // Which device and which dtypes a configuration means on this machine.
 #include <ATen/ATen.h>
-#include <ATen/detail/CUDAHooksInterface.h>
+
+#include <cstdlib>
 
 #include "base/error.hpp"
 #include "base/machine.hpp"
+#include "base/strings.hpp"
+#include "engine/cuda/facts.hpp"
+#include "engine/cuda/memory.hpp"
+#include "engine/torch/cuda_checks.hpp"
 #include "engine/torch/model_builder.hpp"
 
 namespace lorica::engine {
@@ -26,31 +31,38 @@ std::optional<at::ScalarType> dtype_of(config::DataType type) {
 
 }  // namespace
 
-at::Device choose_device(const config::Config& config) {
-  const bool cuda = at::hasCUDA() && at::detail::getCUDAHooks().deviceCount() > 0;
+at::Device choose_device(const config::Config& config, const parallel::Place* place) {
   const bool mps = at::hasMPS();
-  switch (config.backend) {
-    case config::Backend::cpu:
-      return at::kCPU;
-    case config::Backend::cuda:
-      if (!at::hasCUDA()) {
-        throw DeviceError(
-            "--backend cuda: this build's LibTorch has no CUDA. Use --backend cpu, or build against a CUDA torch.");
-      }
-      if (!cuda)
-        throw DeviceError(
-            "--backend cuda: no CUDA device is visible (driver missing, or CUDA_VISIBLE_DEVICES is empty).");
-      return at::Device(at::kCUDA, 0);
-    case config::Backend::mps:
-      if (!mps)
-        throw DeviceError("--backend mps: this machine has no Apple GPU that LibTorch can use. Use --backend cpu.");
-      return at::Device(at::kMPS, 0);
-    case config::Backend::automatic:
-      break;
+  if (config.backend == config::Backend::cpu) return at::kCPU;
+  if (config.backend == config::Backend::mps) {
+    if (!mps)
+      throw DeviceError("--backend mps: this machine has no Apple GPU that LibTorch can use. Use --backend cpu.");
+    return at::Device(at::kMPS, 0);
   }
-  if (cuda) return at::Device(at::kCUDA, 0);
-  if (mps) return at::Device(at::kMPS, 0);
-  return at::kCPU;
+  // The name is CUDA's own.
+  const char* visible = std::getenv("CUDA_VISIBLE_DEVICES");
+  const auto facts = cuda::read_facts();
+  if (config.backend == config::Backend::automatic && facts.devices.empty())
+    return mps ? at::Device(at::kMPS, 0) : at::kCPU;
+  const int local_rank = place != nullptr ? place->local_rank : parallel::find_place(config).local_rank;
+  const int number = cuda_device_number(facts, config.device, local_rank, visible);
+  check_cuda_device(facts, number, visible);
+  return at::Device(at::kCUDA, static_cast<at::DeviceIndex>(number));
+}
+
+void start_device(const config::Config& config, at::Device device) {
+  if (!device.is_cuda()) {
+    if (config.device_memory_limit > 0) {
+      raise<ConfigError>("device_memory_limit: it caps a CUDA device, but this run is on {}", device.str());
+    }
+    if (config.device >= 0) raise<ConfigError>("device: it chooses a CUDA device, but this run is on {}", device.str());
+    return;
+  }
+  if (compute_dtype(config, device) == at::kBFloat16) check_bfloat16(cuda::read_facts(), device.index());
+  cuda::start(device.index());
+  if (config.device_memory_limit > 0) {
+    cuda::limit_memory(device.index(), static_cast<std::uint64_t>(config.device_memory_limit));
+  }
 }
 
 at::ScalarType storage_dtype(const config::Config& config) {

@@ -61,10 +61,10 @@ void GradientReducer::add(std::size_t group, std::size_t tensor, at::Tensor grad
 }
 
 /// All chunks, one after the other; zero where no gradient came.
-at::Tensor GradientReducer::flatten(const Group& group, at::Device device) const {
+at::Tensor GradientReducer::flatten(const Group& group) const {
   const auto size = static_cast<std::int64_t>(c10::elementSize(group.dtype));
   const auto chunk = group.layout.chunk_bytes() / size;
-  auto flat = at::zeros({chunk * shards_.size()}, at::TensorOptions().dtype(group.dtype).device(device));
+  auto flat = at::zeros({chunk * shards_.size()}, at::TensorOptions().dtype(group.dtype).device(device_));
   for (std::size_t i = 0; i < group.tensors.size(); ++i) {
     if (!group.whole[i].defined()) continue;
     for (int r = 0; r < shards_.size(); ++r) {
@@ -82,9 +82,7 @@ void GradientReducer::reduce(std::size_t number) {
   while (!flights_.empty() && flights_.front().done) flights_.pop_front();
   auto& group = groups_[number];
   if (group.tensors.empty()) return;
-  const auto defined = std::find_if(group.whole.begin(), group.whole.end(), [](const auto& t) { return t.defined(); });
-  const auto device = defined == group.whole.end() ? at::Device(at::kCPU) : defined->device();
-  Flight flight{number, flatten(group, device), {}, {}, shards_.size() == 1, false};
+  Flight flight{number, flatten(group), {}, {}, shards_.size() == 1, false};
   for (auto& whole : group.whole) whole.reset();
   if (flight.over_replicas) {
     flight.mine = flight.all;

@@ -22,8 +22,9 @@ class GradientReducer {
  public:
   /// `shards`: those that hold the other parts; `replicas`: those that hold the same part. Gradients travel in `dtype`,
   /// or in their own where all of a group agree.
-  GradientReducer(parallel::ProcessGroup& shards, parallel::ProcessGroup& replicas, std::optional<at::ScalarType> dtype)
-      : shards_(shards), replicas_(replicas), dtype_(dtype) {}
+  GradientReducer(parallel::ProcessGroup& shards, parallel::ProcessGroup& replicas, std::optional<at::ScalarType> dtype,
+                  at::Device device)
+      : shards_(shards), replicas_(replicas), dtype_(dtype), device_(device) {}
 
   /// Tensors that are reduced together; returns the group's number.
   std::size_t add_group(std::vector<TrainedTensor> tensors);
@@ -54,13 +55,14 @@ class GradientReducer {
     parallel::Pending pending;
     bool over_replicas = false, done = false;
   };
-  at::Tensor flatten(const Group& group, at::Device device) const;
+  at::Tensor flatten(const Group& group) const;
   void advance(Flight& flight);
   void accumulate(const Flight& flight);
 
   parallel::ProcessGroup& shards_;
   parallel::ProcessGroup& replicas_;
   std::optional<at::ScalarType> dtype_;
+  at::Device device_;  // of all gradients
   std::vector<Group> groups_;
   std::deque<Flight> flights_;
 };

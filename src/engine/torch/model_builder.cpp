@@ -8,10 +8,12 @@
 #include "adapters/lora.hpp"
 #include "base/error.hpp"
 #include "base/strings.hpp"
+#include "engine/cuda/facts.hpp"
 #include "engine/torch/adapter_plan.hpp"
 #include "engine/torch/block_loader.hpp"
 #include "engine/torch/shard_loading.hpp"
 #include "io/hub.hpp"
+#include "parallel/cuda/nccl_transport.hpp"
 
 namespace lorica::engine {
 namespace {
@@ -53,7 +55,9 @@ class Builder {
     place(count_trained());
     gather_groups();
     make_process_groups();
-    BlockLoader loader(config_, model_.architecture, model_.device, plan_, trains_, model_.folder);
+    // Shards are cut in host memory, and moved to the device when they are.
+    const auto loads_to = model_.mesh.data_parallel() > 1 ? at::Device(at::kCPU) : model_.device;
+    BlockLoader loader(config_, model_.architecture, loads_to, plan_, trains_, model_.folder);
     make_store(loader);
     model_.storage = describe_storage();
   }
@@ -62,6 +66,7 @@ class Builder {
   std::vector<parallel::BlockFacts> count_trained();
   void place(const std::vector<parallel::BlockFacts>& facts);
   void gather_groups();
+  bool over_nccl() const;
   void make_process_groups();
   void make_store(BlockLoader& loader);
   std::string describe_storage() const;
@@ -145,19 +150,39 @@ void Builder::gather_groups() {
   }
 }
 
+/// Whether tensors travel between devices directly: where each process has one of its own. Collective.
+bool Builder::over_nccl() const {
+  if (!model_.device.is_cuda()) return false;
+  const auto devices = world_->all_gather_text(cuda::identity(model_.device.index()));
+  for (std::size_t rank = 0; rank < devices.size(); ++rank) {
+    const auto first = std::find(devices.begin(), devices.end(), devices[rank]) - devices.begin();
+    if (first == static_cast<std::ptrdiff_t>(rank)) continue;
+    if (config_.device >= 0) return false;
+    raise<ConfigError>(
+        "ranks {} and {} are on the same CUDA device: start one process for each device, or give "
+        "--device N if they shall share one",
+        first, rank);
+  }
+  return parallel::has_nccl();
+}
+
 void Builder::make_process_groups() {
   if (world_ == nullptr || world_->size() == 1) return;
+  const bool nccl = over_nccl();
   const auto& mesh = model_.mesh;
   auto& groups = model_.groups;
-  const auto make = [&](const char* purpose, const std::vector<int>& ranks) {
+  const auto make_on = [&](at::Device device, const char* purpose, const std::vector<int>& ranks) {
     return std::make_unique<parallel::ProcessGroup>(*world_, fmt::format("{}.{}", purpose, fmt::join(ranks, "-")),
-                                                    ranks, model_.device);
+                                                    ranks, device, nccl && !device.is_cpu());
+  };
+  const auto make = [&](const char* purpose, const std::vector<int>& ranks) {
+    return make_on(model_.device, purpose, ranks);
   };
   if (mesh.data_parallel() > 1) {
     groups.gather = make("gather", mesh.shard_group());
     groups.reduce = make("reduce", mesh.shard_group());
     groups.replicas = make("replicas", mesh.replica_group());
-    groups.stage = make("stage", mesh.stage_group());
+    groups.stage = make_on(at::kCPU, "stage", mesh.stage_group());  // what is loaded is dealt out in host memory
   }
   if (mesh.stages == 1) return;
   model_.pipeline = make("pipeline", mesh.pipeline_group());
@@ -186,9 +211,9 @@ void Builder::make_store(BlockLoader& loader) {
   options.prefetch_blocks = config_.prefetch_blocks;
   options.reduce_dtype = reduce_dtype(config_);
   auto& on = model_.groups;
-  model_.store =
-      std::make_unique<ShardedStore>(load_shards(loader, groups_, model_.mesh, *on.stage, config_.low_memory),
-                                     std::move(layouts_), *on.gather, *on.reduce, *on.replicas, options);
+  model_.store = std::make_unique<ShardedStore>(
+      load_shards(loader, groups_, model_.mesh, *on.stage, config_.low_memory, model_.device), std::move(layouts_),
+      *on.gather, *on.reduce, *on.replicas, options);
 }
 
 /// What the linear layers are stored as, for people.
@@ -232,7 +257,8 @@ bool owns(const Model& model, std::size_t block) {
 Model build_model(const config::Config& config, bool trains, parallel::World* world) {
   Model model;
   model.folder = io::find_model(config.model_name);
-  model.device = choose_device(config);
+  model.device = choose_device(config, world != nullptr ? &world->place() : nullptr);
+  start_device(config, model.device);
   model.compute = compute_dtype(config, model.device);
   model.architecture = model::read_architecture(model.folder);
   model.blocks = model::make_blocks(model.architecture);

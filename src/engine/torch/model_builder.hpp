@@ -23,7 +23,7 @@ struct BlockRange {
 struct ProcessGroups {
   std::unique_ptr<parallel::ProcessGroup> gather, reduce;  ///< the shards of this copy, twice: they overlap
   std::unique_ptr<parallel::ProcessGroup> replicas;        ///< the same shard of the other copies
-  std::unique_ptr<parallel::ProcessGroup> stage;           ///< all of them
+  std::unique_ptr<parallel::ProcessGroup> stage;           ///< all of them, in host memory
   std::unique_ptr<parallel::ProcessGroup> tied;            ///< first and last stage, where both hold the embedding
 };
 
@@ -63,8 +63,11 @@ bool owns(const Model& model, std::size_t block);
 /// is collective. Throws ConfigError, ModelError, FileError, DeviceError.
 Model build_model(const config::Config& config, bool trains, parallel::World* world = nullptr);
 
-/// The device that `config.backend` means on this machine. Throws DeviceError if it isn't there.
-at::Device choose_device(const config::Config& config);
+/// The device that `config.backend` and `config.device` mean for this process; `place`: who it is, if known better than
+/// by its environment. Throws DeviceError if it isn't there.
+at::Device choose_device(const config::Config& config, const parallel::Place* place = nullptr);
+/// Makes it ready: checks that it has what `config` asks for, caps its memory. Throws DeviceError, ConfigError.
+void start_device(const config::Config& config, at::Device device);
 /// The dtype that parameters are rounded to.
 at::ScalarType storage_dtype(const config::Config& config);
 /// Whether `selective` keeps its widest tensors in bfloat16: where the model is rounded to that anyway, and only the

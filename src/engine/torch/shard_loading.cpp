@@ -37,7 +37,7 @@ std::vector<at::Tensor> deal(ProcessGroup& stage, const parallel::Mesh& mesh, in
 }  // namespace
 
 std::vector<ShardedGroup> load_shards(BlockLoader& loader, const std::vector<ParameterGroup>& groups,
-                                      const parallel::Mesh& mesh, ProcessGroup& stage, bool share) {
+                                      const parallel::Mesh& mesh, ProcessGroup& stage, bool share, at::Device device) {
   std::vector<ShardedGroup> result(groups.size());
   if (!share) {
     for (std::size_t g = 0; g < groups.size(); ++g) {
@@ -45,6 +45,7 @@ std::vector<ShardedGroup> load_shards(BlockLoader& loader, const std::vector<Par
       const auto layout = layout_of(whole, mesh.shards);
       result[g].chunk = at::empty({layout.chunk_bytes()}, at::kByte);
       cut_chunk(whole, layout, mesh.shard, result[g].chunk);
+      result[g].chunk = result[g].chunk.to(device);
       result[g].parameters = from_description(describe(whole));
     }
     return result;
@@ -64,7 +65,7 @@ std::vector<ShardedGroup> load_shards(BlockLoader& loader, const std::vector<Par
       auto received = deal(stage, mesh, replica, mine, layouts);
       if (mesh.replica != replica) continue;
       for (std::size_t r = 0; r < processes && base + r < groups.size(); ++r) {
-        result[base + r] = {std::move(described[r]), std::move(received[r])};
+        result[base + r] = {std::move(described[r]), received[r].to(device)};
       }
     }
   }

@@ -25,15 +25,40 @@ struct ShardedStore::Group {
   std::vector<std::string> names;
 };
 
+namespace {
+
+at::Device device_of(const std::vector<ShardedGroup>& groups) {
+  return groups.empty() ? at::Device(at::kCPU) : groups.front().chunk.device();
+}
+
+/// whole = the tensors put together from all chunks. The values come and go under tensors that a graph has saved, so
+/// autograd must not count it as a change of them.
+void assemble(const parallel::ShardLayout& layout, const at::Tensor& whole, const at::Tensor& chunks) {
+  if (whole.is_cpu()) {
+    auto* to = static_cast<std::uint8_t*>(whole.storage().mutable_data());
+    return layout.assemble(to, chunks.const_data_ptr<std::uint8_t>());
+  }
+  const auto to = whole.variable_data();
+  for (std::size_t i = 0; i < layout.tensors(); ++i) {
+    for (int r = 0; r < layout.shards(); ++r) {
+      const auto part = layout.slice(i, r);
+      if (part.count == 0) continue;
+      to.narrow(0, layout.whole_offset(i) + part.begin, part.count)
+          .copy_(chunks.narrow(0, r * layout.chunk_bytes() + layout.chunk_offset(i), part.count));
+    }
+  }
+}
+
+}  // namespace
+
 ShardedStore::ShardedStore(std::vector<ShardedGroup> groups, std::vector<BlockLayout> layouts,
                            parallel::ProcessGroup& gather, parallel::ProcessGroup& reduce,
                            parallel::ProcessGroup& replicas, const ShardingOptions& options)
     : gather_(gather),
       options_(options),
-      reducer_(reduce, replicas, options.reduce_dtype),
-      pool_(groups.empty() ? at::Device(at::kCPU) : groups.front().chunk.device()),
+      reducer_(reduce, replicas, options.reduce_dtype, device_of(groups)),
+      pool_(device_of(groups)),
       layouts_(std::move(layouts)) {
-  ensure(pool_.device().is_cpu(), "sharded parameters on {} are not built yet", pool_.device().str());
   for (auto& group : groups) add_group(std::move(group));
   groups_of_.resize(layouts_.size());
   for (std::size_t block = layouts_.size(); block-- > 0;) {
@@ -111,7 +136,8 @@ void ShardedStore::complete(Group& group) {
   group.gathering.wait();
   gather_wait_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - asked).count();
   if (group.staging) {
-    group.layout.assemble(group.whole->fill(), group.staging->bytes().const_data_ptr<std::uint8_t>());
+    group.whole->fill();
+    assemble(group.layout, group.whole->bytes(), group.staging->bytes());
     group.staging->empty();
   }
   group.state = Group::State::gathered;

@@ -8,7 +8,9 @@
 
 #include "base/error.hpp"
 #include "base/parallel.hpp"
+#include "engine/cuda/memory.hpp"
 #include "engine/plan/recompute_choice.hpp"
+#include "engine/torch/device_failure.hpp"
 #include "engine/torch/executor.hpp"
 #include "engine/torch/host_allocator.hpp"
 #include "engine/torch/sampling.hpp"
@@ -79,9 +81,10 @@ std::string policy_name(ActivationPolicy policy) {
 class TorchEngine : public Engine {
  public:
   TorchEngine(const config::Config& config, Purpose purpose, parallel::World* world)
-      : shard_bytes_(config.shard_size),
+      : config_(config),
         world_(world != nullptr && world->size() > 1 ? world : nullptr),
-        model_(build_model(config, purpose == Purpose::train, world_)),
+        model_(on_device({&config_, at::kCPU, "loading the model"},
+                         [&] { return build_model(config, purpose == Purpose::train, world_); })),
         executor_(model_, executor_options(config, model_, parallel::find_place(config).local_world)),
         optimizer_(optimizer_options(config)) {}
 
@@ -107,6 +110,11 @@ class TorchEngine : public Engine {
     const auto held = model_.store->bytes();
     MemoryReport report{held.weights, held.trained, held.gradients, 0, held.gathered_peak};
     report.optimizer = static_cast<std::uint64_t>(optimizer_.memory_bytes());
+    if (model_.device.is_cuda()) {
+      const auto device = cuda::device_memory(model_.device.index());
+      report.device_allocated_peak = device.peak_allocated;
+      report.device_reserved_peak = device.peak_reserved;
+    }
     return report;
   }
 
@@ -119,20 +127,25 @@ class TorchEngine : public Engine {
   UpdateResult optimizer_step(double lr, std::optional<double> max_norm) override;
 
   std::vector<LossSum> evaluate(std::span<const data::MicroBatch> batches) override {
-    auto sums = executor_.evaluate(batches);
-    model_.store->finish_step();
-    return sums;
+    return on_device(use("evaluating a micro-batch", batches), [&] {
+      auto sums = executor_.evaluate(batches);
+      model_.store->finish_step();
+      return sums;
+    });
   }
 
   std::vector<float> logits(const data::MicroBatch& batch) override {
-    const auto result = logits_of(batch).cpu().contiguous();
+    const auto result =
+        on_device(use("computing logits", {&batch, 1}), [&] { return logits_of(batch).cpu().contiguous(); });
     return {result.const_data_ptr<float>(), result.const_data_ptr<float>() + result.numel()};
   }
 
   std::vector<std::int32_t> generate(const std::vector<std::int32_t>& prompt, const GenerationOptions& options,
                                      const std::function<bool(std::int32_t)>& on_token) override;
 
-  void save_model(const std::filesystem::path& folder) override { save_trained(model_, world_, folder, shard_bytes_); }
+  void save_model(const std::filesystem::path& folder) override {
+    save_trained(model_, world_, folder, config_.shard_size);
+  }
 
   bool adapter_is_zero() const override;
   void save_state(const std::filesystem::path& folder) override;
@@ -149,6 +162,7 @@ class TorchEngine : public Engine {
   bool updates_early() const { return !model_.adapter && model_.store->hands_over(); }
   void update_early(optim::TrainableParameter& parameter, double lr);
   void sum_tied_gradients();
+  UpdateResult update(double lr, std::optional<double> max_norm);
   double norm_over_all(std::span<const optim::TrainableParameter> parameters) const;
   /// This process's rows of the trained tensors as they were saved.
   std::map<std::string, at::Tensor> values_in(const SavedState& saved) const;
@@ -163,7 +177,14 @@ class TorchEngine : public Engine {
     return result;
   }
 
-  std::int64_t shard_bytes_;
+  /// For what is said when the device fails.
+  DeviceUse use(const char* activity, std::span<const data::MicroBatch> batches) const {
+    std::int64_t tokens = 0;
+    for (const auto& batch : batches) tokens = std::max<std::int64_t>(tokens, batch.tokens());
+    return {&config_, model_.device, activity, tokens};
+  }
+
+  config::Config config_;
   parallel::World* world_;  ///< null: alone
   Model model_;
   Executor executor_;
@@ -178,9 +199,12 @@ std::vector<LossSum> TorchEngine::forward_backward(std::span<const data::MicroBa
   if (early) {
     model_.store->hand_over([this, early_lr](optim::TrainableParameter& each) { update_early(each, *early_lr); });
   }
-  auto sums = executor_.forward_backward(batches, loss_scale, step);
+  auto sums = on_device(use("training a micro-batch", batches), [&] {
+    auto found = executor_.forward_backward(batches, loss_scale, step);
+    sum_tied_gradients();
+    return found;
+  });
   if (early) model_.store->hand_over({});
-  sum_tied_gradients();
   return sums;
 }
 
@@ -200,7 +224,7 @@ void TorchEngine::update_early(optim::TrainableParameter& parameter, double lr) 
 void TorchEngine::rehearse(std::span<const data::MicroBatch> batches, std::int64_t step, bool early) {
   early = early && updates_early();
   if (early) model_.store->hand_over([](optim::TrainableParameter&) {});
-  executor_.forward_backward(batches, 0, step);
+  on_device(use("training a micro-batch", batches), [&] { return executor_.forward_backward(batches, 0, step); });
   if (early) model_.store->hand_over({});
   model_.store->clear_gradients();
 }
@@ -260,7 +284,8 @@ std::vector<std::int32_t> TorchEngine::generate(const std::vector<std::int32_t>&
   std::vector<std::int32_t> generated, next = prompt;
   std::int64_t position = 0;
   while (static_cast<std::int64_t>(generated.size()) < options.max_new_tokens) {
-    const auto logits = executor_.next_logits(next, position, cache).cpu().contiguous();
+    const auto logits = on_device(use("generating text", {}),
+                                  [&] { return executor_.next_logits(next, position, cache).cpu().contiguous(); });
     position += static_cast<std::int64_t>(next.size());
     const auto id =
         sample({logits.const_data_ptr<float>(), static_cast<std::size_t>(logits.numel())}, options, generated.size());
@@ -296,6 +321,10 @@ double TorchEngine::norm_over_all(std::span<const optim::TrainableParameter> par
 }
 
 UpdateResult TorchEngine::optimizer_step(double lr, std::optional<double> max_norm) {
+  return on_device(use("updating the weights", {}), [&] { return update(lr, max_norm); });
+}
+
+UpdateResult TorchEngine::update(double lr, std::optional<double> max_norm) {
   at::NoGradGuard no_graph;
   auto parameters = model_.store->trainable();
   UpdateResult result;

@@ -87,6 +87,33 @@ TEST(PipelineSchedule, NoStageWaitsForEver) {
   }
 }
 
+// NCCL matches messages by order alone: between two stages, activations must be sent in the order in which the other
+// one asks for them, and gradients, too (cuda/nccl_transport.cpp).
+TEST(PipelineSchedule, MessagesAreAskedForInTheOrderOfSending) {
+  using Sequence = std::vector<std::pair<int, int>>;  // part that receives, micro-batch
+  for (const auto& [stages, chunks, micro_batches] : shapes()) {
+    if (stages == 1) continue;
+    SCOPED_TRACE(testing::Message() << stages << " stages, " << chunks << " chunks, " << micro_batches);
+    for (const auto& schedule :
+         {training_schedule(stages, chunks, micro_batches), forward_schedule(stages, chunks, micro_batches)}) {
+      std::map<std::tuple<int, int, Kind>, Sequence> sent, asked;  // by sender, receiver, kind
+      for (int stage = 0; stage < stages; ++stage) {
+        for (const auto& action : schedule.actions[static_cast<std::size_t>(stage)]) {
+          const int part = action.chunk * stages + stage, step = action.kind == Kind::forward ? 1 : -1;
+          const auto exists = [&, last = stages * chunks](int other) { return other >= 0 && other < last; };
+          if (exists(part + step)) {
+            sent[{stage, (part + step) % stages, action.kind}].emplace_back(part + step, action.micro_batch);
+          }
+          if (exists(part - step)) {
+            asked[{(part - step) % stages, stage, action.kind}].emplace_back(part, action.micro_batch);
+          }
+        }
+      }
+      EXPECT_EQ(sent, asked);
+    }
+  }
+}
+
 TEST(PipelineSchedule, ACircleIsNoticed) {
   auto schedule = training_schedule(2, 1, 2);
   std::swap(schedule.actions[0][1], schedule.actions[0][2]);

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "parallel/processes.hpp"
+#include "parallel/transport.hpp"
 
 namespace lorica::parallel {
 namespace {
@@ -168,6 +169,37 @@ TEST(ProcessGroup, messages_are_matched_by_sender_and_tag_whatever_the_order) {
               "message " + std::to_string(tag));
       }
     }
+  });
+}
+
+// What a device's tensors go through where there is no NCCL. Tensors of the host stand in for them: they are copied
+// alike.
+TEST(StagedTransport, moves_what_the_host_would) {
+  all_succeed(3, [](const Place& place) {
+    Member member(place, {0, 1, 2});
+    const auto staged = make_staged_transport(make_host_transport(member.world, "staged", place.rank, 3));
+    auto gathered = at::empty({3 * 5});
+    const auto version = gathered._version();
+    staged->all_gather(gathered, numbers(place.rank, 5)).wait();
+    check(gathered._version() == version, "autograd counts a gathered parameter as changed");
+    for (int p = 0; p < 3; ++p) check(same_bits(gathered.narrow(0, p * 5, 5), numbers(p, 5)), "all_gather");
+    auto sum = numbers(place.rank, 7, at::kBFloat16);
+    staged->all_reduce(sum).wait();
+    check(same_bits(sum, sum_of_numbers(3, 7, at::kBFloat16)), "all_reduce");
+    auto part = at::empty({2});
+    staged->reduce_scatter(part, numbers(place.rank, 6)).wait();
+    check(same_bits(part, sum_of_numbers(3, 6, at::kFloat).narrow(0, place.rank * 2, 2)), "reduce_scatter");
+    auto dealt = at::empty({3});
+    staged->all_to_all(dealt, at::arange(3).to(at::kFloat) + 10 * place.rank, {1, 1, 1}, {1, 1, 1}).wait();
+    check(at::equal(dealt, at::arange(3).to(at::kFloat) * 10 + place.rank), "all_to_all");
+    auto told = numbers(place.rank, 9);
+    staged->broadcast(told, 1).wait();
+    check(same_bits(told, numbers(1, 9)), "broadcast");
+    auto heard = at::empty({4});
+    auto receiving = staged->receive(heard, (place.rank + 2) % 3, 7);
+    staged->send(numbers(place.rank, 4), (place.rank + 1) % 3, 7).wait();
+    receiving.wait();
+    check(same_bits(heard, numbers((place.rank + 2) % 3, 4)), "message");
   });
 }
 
