@@ -1,6 +1,7 @@
 // What the cores can do at best: multiply-adds in float32 and dot products of bfloat16, with nothing but registers.
 // Usage: limit THREADS. Prints a line of JSON: GFLOP/s over all threads, the best of several turns (0: no such
 // instruction). Every thread runs 12 to 16 independent chains, more than latency times throughput of any x86 core.
+// limit THREADS SECONDS: of float32 alone, the means over that time, which a boost of some milliseconds doesn't raise.
 #include <immintrin.h>
 
 #include <algorithm>
@@ -76,11 +77,35 @@ double best(double (*work)(), int threads) {
   return result;
 }
 
+double mean(double (*work)(), int threads, double seconds) {
+  using Clock = std::chrono::steady_clock;
+  const auto start = Clock::now();
+  const auto since = [&] { return std::chrono::duration<double>(Clock::now() - start).count(); };
+  std::vector<double> flops(static_cast<std::size_t>(threads));
+  std::vector<std::thread> all;
+  for (auto& each : flops) {
+    all.emplace_back([&] {
+      double done = 0;
+      while (since() < seconds) done += work();
+      each = done / since();
+    });
+  }
+  for (auto& thread : all) thread.join();
+  double sum = 0;
+  for (const double each : flops) sum += each;
+  return sum / 1e9;
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
   const int threads = count > 1 ? std::atoi(arguments[1]) : 1;
   const bool avx512 = __builtin_cpu_supports("avx512f"), bf16 = __builtin_cpu_supports("avx512bf16");
+  if (count > 2) {
+    const double seconds = std::atof(arguments[2]), narrow = mean(fma_avx2, threads, seconds);
+    std::printf("{\"avx2\": %.1f, \"float32\": %.1f}\n", narrow, avx512 ? mean(fma_avx512, threads, seconds) : narrow);
+    return 0;
+  }
   const double avx2 = best(fma_avx2, threads);
   std::printf("{\"avx2\": %.1f, \"float32\": %.1f, \"bfloat16\": %.1f}\n", avx2,
               avx512 ? best(fma_avx512, threads) : avx2, bf16 ? best(dot_bf16, threads) : 0.0);

@@ -44,12 +44,13 @@ def processor() -> str:
     return f"{name} ({', '.join(sets)})" if sets else name
 
 
-def limits(settings: Settings) -> dict[str, float]:
-    """GFLOP/s of multiply-adds that never leave the registers, on the cores of the comparison: limit.cpp."""
+def limits(settings: Settings, seconds: float | None = None) -> dict[str, float]:
+    """GFLOP/s of multiply-adds that never leave the registers, on the cores of the comparison (limit.cpp): the best of short turns, or float32's mean over `seconds`."""
     program, source = settings.work / "limit", HERE / "limit.cpp"
     if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
         subprocess.run([os.environ.get("CXX", "g++"), "-O2", "-std=c++20", "-pthread", source, "-o", program], check=True)
-    return json.loads(watched([program, settings.threads], settings).output)
+    found = json.loads(watched([program, settings.threads, *([seconds] if seconds else [])], settings).output)
+    return {"avx2": found["avx2"], "float32": found["avx2"]} | ({} if seconds else {"bfloat16": 0.0}) if settings.avx2 else found
 
 
 def matmul_speed(settings: Settings) -> dict[str, float]:
@@ -67,5 +68,5 @@ def describe_machine(settings: Settings) -> dict:
     """name, cores (in use), float32, bfloat16, avx2 (GFLOP/s: the limits), matmul (GFLOP/s), matmul_by_shape, versions, load (of the last minute, before anything here ran)."""
     load = os.getloadavg()[0]
     by_shape = matmul_speed(settings)
-    return {"name": processor(), "cores": settings.threads, "load": load} | limits(settings) | {
+    return {"name": processor() + (", used as if it had nothing beyond AVX2" if settings.avx2 else ""), "cores": settings.threads, "load": load} | limits(settings) | {
         "matmul": max(by_shape.values()), "matmul_by_shape": by_shape, "versions": versions(settings)}

@@ -26,6 +26,7 @@ class Settings:
     examples: int
     layers: int = 24
     corpus: Path = Path()  # what the tokenizing rows read
+    avx2: bool = False  # as if this CPU had nothing beyond AVX2
 
     @property
     def threads(self) -> int:
@@ -52,9 +53,14 @@ def python() -> str:
     return str(own) if own.exists() else sys.executable
 
 
+# What keeps LibTorch's own kernels, oneDNN and MKL from newer instructions. bitsandbytes' CPU code asks nobody; it keeps them.
+NO_MORE_THAN_AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "DNNL_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
+
+
 def environment(settings: Settings, more: dict[str, str] | None = None) -> dict[str, str]:
     threads = str(settings.threads)
-    return os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "true", "RAYON_NUM_THREADS": threads, "HF_HUB_OFFLINE": "1"} | (more or {})
+    return os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "true", "RAYON_NUM_THREADS": threads, "HF_HUB_OFFLINE": "1"} | (
+        NO_MORE_THAN_AVX2 if settings.avx2 else {}) | (more or {})
 
 
 def watched(command: list, settings: Settings, more: dict[str, str] | None = None):
@@ -78,7 +84,7 @@ def train_with_lorica(settings: Settings, *arguments, steps: int | None = None, 
     """`lorica train` with nothing logged, evaluated or saved in between. Facts: `start`, how it came to its first step."""
     output = settings.work / "out"
     command = train_command(settings.build, model or settings.work / "model", settings.work / data, output, settings.threads, tokens)
-    result = watched([*command, *(["--max_steps", steps] if steps else []), *arguments], settings)
+    result = watched([*command, *(["--max_steps", steps] if steps else []), *(["--kernels", "avx2"] if settings.avx2 else []), *arguments], settings)
     rows = steps_in(output)
     return Measurement([row["timing"]["step_seconds"] for row in rows], [row["loss"] for row in rows], max(result.peaks(1)), result.command, tokens,
                        facts={"start": rows[0]["timing"]["start"]})

@@ -139,9 +139,12 @@ def test_flops_of_a_small_model_by_hand():
 
 def test_shares_of_the_limit():
     needed = flops.step_flops(shape.config_of(24), [512], rank=16, recomputed=True)
-    at_bar = shares.judge_flops(512, 24, [needed / 75e9] * 3, True, 100.0, "a command")
+    at_bar = shares.judge_flops(512, 24, [needed / 75e9] * 3, True, [100.0] * 3, "a command")
     assert at_bar["share"] == pytest.approx(0.75) and at_bar["faults"] == []
-    assert shares.judge_flops(512, 24, [needed / 74e9] * 3, True, 100.0, "a command")["faults"] == ["74% of the limit, the bar is 75%"]
+    assert shares.judge_flops(512, 24, [needed / 74e9] * 3, True, [100.0] * 3, "a command")["faults"] == ["74% of the limit, the bar is 75%"]
+    # Each round by its own limit: a slow moment of the machine slows both.
+    in_pairs = shares.judge_flops(512, 24, [needed / 80e9, needed / 40e9, needed / 60e9], True, [100.0, 50.0, 75.0], "a command")
+    assert in_pairs["share"] == pytest.approx(0.8)
 
 
 @pytest.mark.parametrize("most, fault", [(0.5 + 24 * 0.2, False), (0.5 + 24 * 0.2 * 1.09, False), (0.5 + 24 * 0.2 * 1.12, True), (0.5 + 24 * 0.2 * 0.88, True)])

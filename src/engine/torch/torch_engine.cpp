@@ -159,7 +159,7 @@ class TorchEngine : public Engine {
     int count = 0;
     std::string stopped_at;  ///< the parameter whose gradient isn't finite; none is updated from there on
   };
-  bool updates_early() const { return !model_.adapter && model_.store->hands_over(); }
+  bool updates_early() const { return world_ == nullptr && !model_.adapter && model_.store->hands_over(); }
   void update_early(optim::TrainableParameter& parameter, double lr);
   void sum_tied_gradients();
   UpdateResult update(double lr, std::optional<double> max_norm);
