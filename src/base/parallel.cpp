@@ -19,6 +19,7 @@ thread_local bool inside_body = false;
 
 int requested_threads = 0;
 bool cores_are_ours = true;
+std::atomic<bool> patient = false;
 
 /// How long a thread looks for work, or for the others' end, before it sleeps. Waking a sleeping thread takes some 50
 /// µs (more on a virtual machine), and a training step posts thousands of jobs a few hundred µs apart.
@@ -33,10 +34,10 @@ void relax() {
 }
 
 /// Looks until found() or kLook is over; found(). Where threads outnumber cores, whoever looks holds up the one that is
-/// looked for: then once.
+/// looked for: then once, and so unless set_patient() was called.
 template <class Found>
 bool look(const Found& found) {
-  if (!cores_are_ours) return found();
+  if (!patient || !cores_are_ours) return found();
   const auto start = std::chrono::steady_clock::now();
   do {
     for (int i = 0; i < 32; ++i) {
@@ -148,6 +149,10 @@ Pool& pool() {
 void set_thread_count(int threads, int processes) {
   requested_threads = std::max(1, threads);
   cores_are_ours = requested_threads * processes <= available_cores();
+}
+
+void set_patient(bool on) {
+  patient = on;
 }
 
 int thread_count() {

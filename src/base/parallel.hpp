@@ -7,9 +7,11 @@
 namespace lorica {
 
 /// Threads that parallel_for uses (default: available_cores()). Set once at start-up, before the first use.
-/// `processes`: how many share this machine's cores with as many threads each. Idle threads look for work for half a
-/// millisecond before they sleep, but where there are fewer cores than threads they sleep at once.
+/// `processes`: how many share this machine's cores, with as many threads each.
 void set_thread_count(int threads, int processes = 1);
+/// On: idle threads look for work for half a millisecond before they sleep, unless there are fewer cores than threads.
+/// Off (at first): they sleep at once and leave the cores to other libraries' threads.
+void set_patient(bool on);
 int thread_count();
 
 /// Calls body(begin, end) on disjoint ranges that cover [0, count), each at least `grain` long (but for the last), on

@@ -426,6 +426,10 @@ std::unique_ptr<Engine> make_engine(const config::Config& config, Purpose purpos
   use_host_allocator();
   at::set_num_threads(thread_count());
   kernels::set_kernel_mode(kernel_mode(config.kernels));
+  // Where products run in our kernels, nobody else wants the cores between them; LibTorch's own run on its threads.
+  const auto device = choose_device(config);
+  set_patient(device.is_cpu() && compute_dtype(config, device) == at::kFloat &&
+              kernels::instruction_set() != kernels::InstructionSet::reference);
   return std::make_unique<TorchEngine>(config, purpose, world);
 }
 

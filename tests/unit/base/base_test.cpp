@@ -140,17 +140,20 @@ TEST(Parallel, NestedCallsRunInPlace) {
 }
 
 TEST(Parallel, ManyShortJobsAndCallersAtOnce) {
-  std::atomic<std::int64_t> sum = 0;
-  const auto post = [&] {
-    for (int job = 0; job < 2000; ++job) {
-      parallel_for(64, 1, [&](std::int64_t begin, std::int64_t end) { sum += end - begin; });
-      if (job % 500 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(2));  // the workers fall asleep
-    }
-  };
-  std::thread other(post);
-  post();
-  other.join();
-  EXPECT_EQ(sum, 2 * 2000 * 64);
+  for (const bool patient : {true, false}) {
+    set_patient(patient);
+    std::atomic<std::int64_t> sum = 0;
+    const auto post = [&] {
+      for (int job = 0; job < 2000; ++job) {
+        parallel_for(64, 1, [&](std::int64_t begin, std::int64_t end) { sum += end - begin; });
+        if (job % 500 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(2));  // the workers fall asleep
+      }
+    };
+    std::thread other(post);
+    post();
+    other.join();
+    EXPECT_EQ(sum, 2 * 2000 * 64);
+  }
 }
 
 TEST(Machine, FactsAreSane) {
