@@ -1,13 +1,15 @@
 // What the cores can do at best: multiply-adds in float32 and dot products of bfloat16, with nothing but registers.
 // Usage: limit THREADS. Prints a line of JSON: GFLOP/s over all threads, the best of several turns (0: no such
 // instruction). Every thread runs 12 to 16 independent chains, more than latency times throughput of any x86 core.
-// limit THREADS SECONDS: of float32 alone, the means over that time, which a boost of some milliseconds doesn't raise.
+// limit THREADS SECONDS avx2|float32: of that alone, the mean over that time, which a boost of some milliseconds
+// doesn't raise.
 #include <immintrin.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -101,9 +103,9 @@ double mean(double (*work)(), int threads, double seconds) {
 int main(int count, char** arguments) {
   const int threads = count > 1 ? std::atoi(arguments[1]) : 1;
   const bool avx512 = __builtin_cpu_supports("avx512f"), bf16 = __builtin_cpu_supports("avx512bf16");
-  if (count > 2) {
-    const double seconds = std::atof(arguments[2]), narrow = mean(fma_avx2, threads, seconds);
-    std::printf("{\"avx2\": %.1f, \"float32\": %.1f}\n", narrow, avx512 ? mean(fma_avx512, threads, seconds) : narrow);
+  if (count > 3) {
+    const bool wide = avx512 && std::string_view(arguments[3]) == "float32";
+    std::printf("%.1f\n", mean(wide ? fma_avx512 : fma_avx2, threads, std::atof(arguments[2])));
     return 0;
   }
   const double avx2 = best(fma_avx2, threads);

@@ -44,13 +44,23 @@ def processor() -> str:
     return f"{name} ({', '.join(sets)})" if sets else name
 
 
-def limits(settings: Settings, seconds: float | None = None) -> dict[str, float]:
-    """GFLOP/s of multiply-adds that never leave the registers, on the cores of the comparison (limit.cpp): the best of short turns, or float32's mean over `seconds`."""
+def run_limit(settings: Settings, *arguments) -> str:
+    """What limit.cpp says of multiply-adds that never leave the registers, on the cores of the comparison."""
     program, source = settings.work / "limit", HERE / "limit.cpp"
     if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
         subprocess.run([os.environ.get("CXX", "g++"), "-O2", "-std=c++20", "-pthread", source, "-o", program], check=True)
-    found = json.loads(watched([program, settings.threads, *([seconds] if seconds else [])], settings).output)
-    return {"avx2": found["avx2"], "float32": found["avx2"]} | ({} if seconds else {"bfloat16": 0.0}) if settings.avx2 else found
+    return watched([program, settings.threads, *arguments], settings).output
+
+
+def limits(settings: Settings) -> dict[str, float]:
+    """GFLOP/s, the best of short turns."""
+    found = json.loads(run_limit(settings))
+    return found | {"float32": found["avx2"], "bfloat16": 0.0} if settings.avx2 else found
+
+
+def mean_limit(settings: Settings, seconds: float) -> float:
+    """GFLOP/s in float32, the mean over that time."""
+    return float(run_limit(settings, seconds, "avx2" if settings.avx2 else "float32"))
 
 
 def matmul_speed(settings: Settings) -> dict[str, float]:

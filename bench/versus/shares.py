@@ -11,7 +11,7 @@ import subprocess
 from typing import Callable
 
 from flops import step_flops
-from machine import limits
+from machine import mean_limit
 from measure import HERE, Measurement, Settings, python, recomputes, train_with_lorica
 from rows import FLOAT32_COMPUTE, NF4, RANK
 from shape import config_of
@@ -56,9 +56,9 @@ def flops_share(tokens: int) -> Callable[[Settings, dict, int], dict]:
     def measure(settings: Settings, machine: dict, rounds: int) -> dict:
         seconds, limit, command = [], [], ""
         for _ in range(rounds):
-            before = limits(settings, LIMIT_SECONDS)["float32"]
+            before = mean_limit(settings, LIMIT_SECONDS)
             run = qlora_step(settings, tokens=tokens)
-            limit.append(max(before, limits(settings, LIMIT_SECONDS)["float32"]))
+            limit.append(max(before, mean_limit(settings, LIMIT_SECONDS)))
             seconds.append(run.time())
             command = run.command
         return judge_flops(tokens, settings.layers, seconds, recomputes(settings), limit, command)

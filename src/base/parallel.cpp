@@ -33,8 +33,8 @@ void relax() {
 #endif
 }
 
-/// Looks until found() or kLook is over; found(). Where threads outnumber cores, whoever looks holds up the one that is
-/// looked for: then once, and so unless set_patient() was called.
+/// Looks until found() or kLook is over; found(). Only once unless set_patient() was called, or where threads outnumber
+/// cores: whoever looked there would hold up the one that is looked for.
 template <class Found>
 bool look(const Found& found) {
   if (!patient || !cores_are_ours) return found();

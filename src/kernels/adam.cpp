@@ -6,16 +6,11 @@
 #include "base/error.hpp"
 #include "base/parallel.hpp"
 #include "kernels/elementwise_impl.hpp"
-#include "kernels/mode.hpp"
 
 namespace lorica::kernels {
 namespace {
 
 constexpr std::int64_t kPiece = 1 << 15;  // values that a thread takes at a time
-
-const Elementwise& implementation() {
-  return choose(kElementwiseReference, kElementwiseAvx2, kElementwiseAvx512);
-}
 
 struct Piece {
   std::size_t tensor;
@@ -45,7 +40,7 @@ void for_pieces(const std::vector<Piece>& pieces, const Body& body) {
 }  // namespace
 
 void adam_update(std::span<const AdamTensor> tensors) {
-  const auto& kernel = implementation();
+  const auto& kernel = elementwise();
   const auto pieces = pieces_of(tensors);
   for_pieces(pieces, [&](std::size_t i) {
     auto part = tensors[pieces[i].tensor];
@@ -58,7 +53,7 @@ void adam_update(std::span<const AdamTensor> tensors) {
 
 void squares(std::span<const FloatSpan> spans, std::span<double> sums) {
   ensure(spans.size() == sums.size(), "sums of squares of {} arrays into {}", spans.size(), sums.size());
-  const auto& kernel = implementation();
+  const auto& kernel = elementwise();
   const auto pieces = pieces_of(spans);
   std::vector<double> parts(pieces.size());
   for_pieces(pieces, [&](std::size_t i) {

@@ -8,7 +8,6 @@
 #include "base/error.hpp"
 #include "base/parallel.hpp"
 #include "kernels/elementwise_impl.hpp"
-#include "kernels/mode.hpp"
 
 namespace lorica::kernels {
 namespace {
@@ -17,10 +16,6 @@ namespace {
 constexpr std::int64_t kGrainValues = 1 << 14;
 // dweight is summed in up to this many groups of rows, whatever the number of threads, then over the groups.
 constexpr std::int64_t kWeightGroups = 32;
-
-const Elementwise& implementation() {
-  return choose(kElementwiseReference, kElementwiseAvx2, kElementwiseAvx512);
-}
 
 void check(FloatType type, std::int64_t rows, std::int64_t features) {
   ensure(type != FloatType::f16, "the element-wise kernels know float32 and bfloat16, not float16");
@@ -43,7 +38,7 @@ void for_rows(std::int64_t rows, std::int64_t features, const Body& body) {
 void rms_norm(const void* x, const float* weight, FloatType type, std::int64_t rows, std::int64_t features, float eps,
               void* y) {
   check(type, rows, features);
-  const auto& kernel = implementation();
+  const auto& kernel = elementwise();
   for_rows(rows, features, [&](std::int64_t row, std::int64_t count) {
     const std::int64_t at = row * features;
     kernel.rms_norm(element_at(x, type, at), weight, type, count, features, eps, element_at(y, type, at));
@@ -53,7 +48,7 @@ void rms_norm(const void* x, const float* weight, FloatType type, std::int64_t r
 void add_rms_norm(const void* x, const void* change, const float* weight, FloatType type, std::int64_t rows,
                   std::int64_t features, float eps, void* sum, void* y) {
   check(type, rows, features);
-  const auto& kernel = implementation();
+  const auto& kernel = elementwise();
   for_rows(rows, features, [&](std::int64_t row, std::int64_t count) {
     const std::int64_t at = row * features;
     kernel.add_rms_norm(element_at(x, type, at), element_at(change, type, at), weight, type, count, features, eps,
@@ -64,7 +59,7 @@ void add_rms_norm(const void* x, const void* change, const float* weight, FloatT
 void rms_norm_backward(const void* x, const float* weight, const void* dy, const void* dsum, FloatType type,
                        std::int64_t rows, std::int64_t features, float eps, void* dx, float* dweight) {
   check(type, rows, features);
-  const auto& kernel = implementation();
+  const auto& kernel = elementwise();
   const std::int64_t group =
       std::max((rows + kWeightGroups - 1) / kWeightGroups, std::max<std::int64_t>(1, kGrainValues / features));
   const std::int64_t groups = (rows + group - 1) / group;
@@ -86,7 +81,7 @@ void swiglu(const GatedInput& in, std::int64_t rows, std::int64_t features, Floa
             std::uint16_t* kept_gate, std::uint16_t* kept_up) {
   check(type, rows, features);
   check(in.type, rows, features);
-  const auto& kernel = implementation();
+  const auto& kernel = elementwise();
   for_rows(rows, features, [&](std::int64_t row, std::int64_t count) {
     const std::int64_t at = row * features;
     kernel.swiglu(part_of(in, at), count * features, type, element_at(y, type, at),
@@ -98,7 +93,7 @@ void swiglu_backward(const GatedInput& in, const void* dy, FloatType type, std::
                      void* dgate, void* dup) {
   check(type, rows, features);
   check(in.type, rows, features);
-  const auto& kernel = implementation();
+  const auto& kernel = elementwise();
   for_rows(rows, features, [&](std::int64_t row, std::int64_t count) {
     const std::int64_t at = row * features;
     kernel.swiglu_backward(part_of(in, at), element_at(dy, type, at), type, count * features,
@@ -113,7 +108,7 @@ void rotary(const void* x, const float* cosine, const float* sine, FloatType typ
   ensure(shape.rotary_size >= 0 && shape.rotary_size % 2 == 0 && shape.rotary_size <= shape.head_size,
          "rotary embedding of {} elements in heads of {}", shape.rotary_size, shape.head_size);
   ensure(shape.stride >= features, "rotary embedding of tokens of {} values that are {} apart", features, shape.stride);
-  const auto& kernel = implementation();
+  const auto& kernel = elementwise();
   const std::int64_t half = shape.rotary_size / 2;
   for_rows(shape.tokens, features, [&](std::int64_t token, std::int64_t count) {
     RotaryShape part = shape;
@@ -130,7 +125,7 @@ double cross_entropy(float* logits, const std::int64_t* labels, std::int64_t row
   for (std::int64_t row = 0; row < rows; ++row) {
     ensure(labels[row] >= 0 && labels[row] < classes, "label {} of {} classes", labels[row], classes);
   }
-  const auto& kernel = implementation();
+  const auto& kernel = elementwise();
   std::vector<double> losses(static_cast<std::size_t>(rows));
   for_rows(rows, classes, [&](std::int64_t row, std::int64_t count) {
     kernel.cross_entropy(logits + row * classes, labels + row, count, classes, gradient, losses.data() + row);

@@ -4,6 +4,7 @@
 
 #include "kernels/adam.hpp"
 #include "kernels/elementwise.hpp"
+#include "kernels/mode.hpp"
 
 namespace lorica::kernels {
 
@@ -29,5 +30,9 @@ struct Elementwise {
 };
 
 extern const Elementwise kElementwiseReference, kElementwiseAvx2, kElementwiseAvx512;
+
+inline const Elementwise& elementwise() {
+  return choose(kElementwiseReference, kElementwiseAvx2, kElementwiseAvx512);
+}
 
 }  // namespace lorica::kernels

@@ -17,6 +17,11 @@ enum class InstructionSet { reference, avx2, avx512 };
 InstructionSet instruction_set();
 std::string_view instruction_set_name(InstructionSet set);
 
+/// Whether kernels are used at all: this CPU has instructions that they are written for, and nobody turned them off.
+inline bool has_kernels() {
+  return instruction_set() != InstructionSet::reference;
+}
+
 /// Of implementations of one thing, the one for instruction_set().
 template <class T>
 const T& choose(const T& reference, const T& avx2, const T& avx512) {

@@ -58,11 +58,11 @@ Activation HeadBlock::forward(const Activation& in, const BlockWeights& weights)
   return {base_linear(x, weights.at("lm_head.weight"), {}).to(at::kFloat), in.sequences};
 }
 
-at::Tensor HeadBlock::loss(const Activation& in, const at::Tensor& labels, const BlockWeights& weights,
+at::Tensor HeadBlock::loss(const Predictions& predictions, const BlockWeights& weights,
                            std::int64_t chunk_bytes) const {
-  const auto found = predictions(in, labels, weights);
-  if (found.labels.size(0) == 0) return found.rows.sum().to(at::kFloat);
-  return linear_cross_entropy(found.rows, weights.at("lm_head.weight"), found.labels, chunk_bytes);
+  const auto& [rows, labels] = predictions;
+  if (labels.size(0) == 0) return rows.sum().to(at::kFloat);
+  return linear_cross_entropy(rows, weights.at("lm_head.weight"), labels, chunk_bytes);
 }
 
 /// Rows without a label carry no loss: they are left out before the norm and the largest product of the model.

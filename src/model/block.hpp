@@ -57,11 +57,10 @@ class HeadBlock : public Block {
   struct Predictions {
     at::Tensor rows, labels;
   };
+  /// labels int64 [T], already shifted.
   Predictions predictions(const Activation& in, const at::Tensor& labels, const BlockWeights& weights) const;
-  /// Summed cross entropy of the rows whose label is not data::kIgnoreLabel; labels int64 [T], already shifted. Without
-  /// any such row: zero.
-  at::Tensor loss(const Activation& in, const at::Tensor& labels, const BlockWeights& weights,
-                  std::int64_t chunk_bytes) const;
+  /// Their summed cross entropy. Without any: zero.
+  at::Tensor loss(const Predictions& predictions, const BlockWeights& weights, std::int64_t chunk_bytes) const;
 
  private:
   double eps_;

@@ -46,7 +46,7 @@ at::Tensor dequantize(const StoredWeight& weight, at::ScalarType dtype) {
 
 bool has_kernel(const at::Tensor& x, const StoredWeight& weight) {
   if (!x.is_cpu() || x.scalar_type() != at::kFloat || x.numel() == 0 || !weight.data.is_cpu()) return false;
-  if (kernels::instruction_set() == kernels::InstructionSet::reference) return false;
+  if (!kernels::has_kernels()) return false;
   if (weight.quantized()) return true;
   return is_float_type(weight.data.scalar_type()) && weight.data.dim() == 2 && weight.data.is_contiguous() &&
          x.numel() / x.size(-1) >= kFewRows;

@@ -25,7 +25,7 @@ at::Device device_of(DeviceKind kind) {
 
 /// A CPU whose instructions our kernels are written for.
 bool has_kernels(DeviceKind device) {
-  return device == DeviceKind::cpu && kernels::instruction_set() != kernels::InstructionSet::reference;
+  return device == DeviceKind::cpu && kernels::has_kernels();
 }
 
 Widths widths_of(const config::Config& config, DeviceKind device) {

@@ -7,7 +7,6 @@
 #include <functional>
 
 #include "base/error.hpp"
-#include "model/ops/cross_entropy.hpp"
 
 namespace lorica::engine {
 namespace {
@@ -160,8 +159,7 @@ const model::HeadBlock& MicroBatchPass::head_block() const {
 void MicroBatchPass::add_delayed_head_gradient() {
   const auto [predictions, weights] = *std::exchange(delayed_head_, nullptr);
   at::AutoGradMode mode(true);
-  const auto loss =
-      model::linear_cross_entropy(predictions.rows, weights.at(kHeadWeight), predictions.labels, options_.logits_bytes);
+  const auto loss = head_block().loss(predictions, weights, options_.logits_bytes);
   collect(head(), loss, {}, weights, at::full({}, settings_.scale, loss.options()));
 }
 
@@ -175,17 +173,17 @@ void MicroBatchPass::run_head(const at::Tensor& hidden) {
   }
   const bool graph = this->graph(block);
   const auto input = hidden.detach().requires_grad_(graph && reach_.wants_input(block));
+  at::AutoGradMode mode(graph);
   const auto labels = to_device(batch_.labels, model_.device);
+  const auto predictions = head_block().predictions({input, sequences_}, labels, weights);
   if (graph && settings_.last && model_.store->better_later(block, kHeadWeight)) {
     const auto is_head_weight = [](const std::string& name) { return name == kHeadWeight; };
     // What the norm made of the input is kept: by then the norm's own weight has been updated.
     delayed_head_ = std::make_unique<DelayedHead>(
-        DelayedHead{head_block().predictions({hidden.detach(), sequences_}, labels, weights),
-                    training_only(weights, is_head_weight)});
+        DelayedHead{{predictions.rows.detach(), predictions.labels}, training_only(weights, is_head_weight)});
     weights = training_only(weights, std::not_fn(is_head_weight));
   }
-  at::AutoGradMode mode(graph);
-  const auto loss = head_block().loss({input, sequences_}, labels, weights, options_.logits_bytes);
+  const auto loss = head_block().loss(predictions, weights, options_.logits_bytes);
   out_ = loss.detach();
   if (graph) {
     head_gradient_ = collect(block, loss, input, weights, at::full({}, settings_.scale, loss.options()));

@@ -17,9 +17,9 @@
 #include "engine/torch/saving.hpp"
 #include "engine/torch/state_files.hpp"
 #include "kernels/mode.hpp"
+#include "model/ops/linear_group.hpp"
 #include "optim/clip.hpp"
 #include "parallel/place.hpp"
-#include "quant/kernel_weight.hpp"
 
 namespace lorica::engine {
 namespace {
@@ -428,8 +428,7 @@ std::unique_ptr<Engine> make_engine(const config::Config& config, Purpose purpos
   kernels::set_kernel_mode(kernel_mode(config.kernels));
   // Where products run in our kernels, nobody else wants the cores between them; LibTorch's own run on its threads.
   const auto device = choose_device(config);
-  set_patient(device.is_cpu() && compute_dtype(config, device) == at::kFloat &&
-              kernels::instruction_set() != kernels::InstructionSet::reference);
+  set_patient(device.is_cpu() && compute_dtype(config, device) == at::kFloat && kernels::has_kernels());
   return std::make_unique<TorchEngine>(config, purpose, world);
 }
 
@@ -437,27 +436,23 @@ double measure_matrix_speed(const config::Config& config) {
   const auto device = choose_device(config);
   const auto options = at::TensorOptions().device(device).dtype(compute_dtype(config, device));
   const std::int64_t size = device.is_cpu() ? 1024 : 8192;
-  const auto a = at::ones({size, size}, options);
-  quant::StoredWeight b;
-  b.shape = {size, size};
-  b.format.dtype = a.scalar_type();
-  b.data = at::ones({size, size}, options);
-  const bool in_kernel = quant::has_kernel(a, b);
-  auto c = at::empty_like(a);
-  const auto multiply = [&] {
-    if (!in_kernel) return void(at::mm_out(c, a, b.data));
-    kernels::gemm(quant::matrix_of(a), quant::matrix_of(b.data), 0, c.data_ptr<float>(), size);
-  };
-  multiply();
-  c[0][0].item();
+  const model::Value x{at::ones({size, size}, options), {}};
+  auto stored = std::make_shared<quant::StoredWeight>();
+  stored->shape = {size, size};
+  stored->format.dtype = x.tensor.scalar_type();
+  stored->data = at::ones({size, size}, options);
+  const model::Weight weight{stored, {}};
+  const at::NoGradGuard no_graph;
+  auto y = model::base_linear(x, weight, {});
+  y[0][0].item();
   const auto start = std::chrono::steady_clock::now();
   double seconds = 0;
   std::int64_t products = 0;
   while (seconds < 0.3) {
-    multiply();
+    y = model::base_linear(x, weight, {});
     ++products;
     if (products % 4 == 0) {
-      c[0][0].item();
+      y[0][0].item();
       seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     }
   }

@@ -11,7 +11,7 @@ namespace lorica::model {
 /// Values in float32 or bfloat16 on a CPU whose instructions the kernels are written for. ATen does the rest.
 inline bool kernels_take(const at::Tensor& x) {
   return x.is_cpu() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16) && x.numel() > 0 &&
-         kernels::instruction_set() != kernels::InstructionSet::reference;
+         kernels::has_kernels();
 }
 
 inline kernels::FloatType type_of(const at::Tensor& x) {
