@@ -176,4 +176,9 @@ void parallel_for(std::int64_t count, std::int64_t grain,
   pool().run(chunks, run_chunk);
 }
 
+void parallel_each(std::int64_t count, const std::function<void(std::int64_t i)>& body) {
+  if (count > 1 && thread_count() > 1 && !inside_body) return pool().run(count, body);
+  for (std::int64_t i = 0; i < count; ++i) body(i);
+}
+
 }  // namespace lorica

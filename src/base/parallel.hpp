@@ -20,5 +20,8 @@ int thread_count();
 /// a body, or while another thread's call is under way, runs on the calling thread.
 void parallel_for(std::int64_t count, std::int64_t grain,
                   const std::function<void(std::int64_t begin, std::int64_t end)>& body);
+/// Calls body(i) for each i in [0, count), the lower ones first: a thread that is done with one takes the next. Else as
+/// parallel_for.
+void parallel_each(std::int64_t count, const std::function<void(std::int64_t i)>& body);
 
 }  // namespace lorica

@@ -8,7 +8,6 @@
 #include "kernels/attention.hpp"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <memory>
 #include <vector>
@@ -44,15 +43,12 @@ struct Task {
   std::int64_t cost;  ///< scores to compute, about
 };
 
-/// The costly ones first, and each thread takes the next one when it is done with its last.
+/// The costly ones first.
 template <class Body>
 void run_tasks(std::vector<Task>& tasks, const Body& body) {
   std::stable_sort(tasks.begin(), tasks.end(), [](const Task& a, const Task& b) { return a.cost > b.cost; });
-  std::atomic<std::size_t> next{0};
-  parallel_for(std::min<std::int64_t>(thread_count(), static_cast<std::int64_t>(tasks.size())), 1,
-               [&](std::int64_t, std::int64_t) {
-                 for (auto i = next++; i < tasks.size(); i = next++) body(tasks[i]);
-               });
+  parallel_each(static_cast<std::int64_t>(tasks.size()),
+                [&](std::int64_t i) { body(tasks[static_cast<std::size_t>(i)]); });
 }
 
 /// Where backward sums, float32, with strides in elements from token to token.

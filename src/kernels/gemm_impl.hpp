@@ -12,9 +12,15 @@ struct GemmKernel {
   /// b packed [k, tile_columns].
   void (*tile)(int rows, std::int64_t k, const float* a, const float* b, float beta, float* c, std::int64_t stride);
 
-  /// out[i · out_stride + j] = the stored element (row + i, column + j), widened; transposition is ignored.
-  void (*read)(const MatrixSource& matrix, std::int64_t row, std::int64_t rows, std::int64_t column,
-               std::int64_t columns, float* out, std::int64_t out_stride);
+  /// Stored rows side by side: out[j · panel + i] = the stored element (row + i, column + j), widened, for i < rows and
+  /// j < columns; 0 for rows ≤ i < panel. `matrix`'s transposition is ignored.
+  void (*turn)(const MatrixSource& matrix, std::int64_t row, std::int64_t rows, std::int64_t column,
+               std::int64_t columns, std::int64_t panel, float* out);
+
+  /// Stored columns in panels, `step` apart: out[p · step + i · panel + j] = the stored element (row + i, column +
+  /// p · panel + j), widened; 0 beyond `columns` in the last panel. `matrix`'s transposition is ignored.
+  void (*cut)(const MatrixSource& matrix, std::int64_t row, std::int64_t rows, std::int64_t column,
+              std::int64_t columns, std::int64_t panel, std::int64_t step, float* out);
 
   /// out[j · width + i] = in[i · stride + j] for i < width, j < count.
   void (*interleave)(const float* in, std::int64_t stride, std::int64_t width, std::int64_t count, float* out);

@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstring>
 
 #include "base/parallel.hpp"
 #include "kernels/gemm_impl.hpp"
@@ -21,7 +20,6 @@ namespace {
 
 constexpr std::int64_t kPackedLimit = 5 << 19;  // bytes of packed A; 12 MiB were 15 % slower at k = 4,864
 constexpr std::int64_t kGroupPanels = 4;        // panels of B that share one pass over A
-constexpr std::int64_t kChunk = 64;             // columns that are transposed at a time, in the first cache
 
 const GemmKernel& implementation() {
   return choose(kGemmReference, kGemmAvx2, kGemmAvx512);
@@ -131,28 +129,6 @@ class Blocked {
     }
   }
 
-  /// Packs `width` rows (of A) or columns (of B) from `index` on, for k in [begin, begin + count): out [count, panel]
-  /// with zeros beyond width. `along`: the stored rows run along k.
-  void pack(const MatrixSource& source, bool along, std::int64_t index, std::int64_t width, std::int64_t panel,
-            std::int64_t begin, std::int64_t count, float* out) const {
-    if (along) {
-      if (width < panel) std::memset(out, 0, static_cast<std::size_t>(count * panel) * sizeof(float));
-      return kernel_.read(source, begin, count, index, width, out, panel);
-    }
-    if (!source.packed() && source.type == FloatType::f32 && width == panel) {
-      const auto* first = static_cast<const float*>(source.data) + index * source.stride + begin;
-      return kernel_.interleave(first, source.stride, width, count, out);
-    }
-    static thread_local Scratch scratch;
-    float* rows = scratch.get(panel * kChunk);
-    if (width < panel) std::memset(rows, 0, static_cast<std::size_t>(panel * kChunk) * sizeof(float));
-    for (std::int64_t at = 0; at < count; at += kChunk) {
-      const std::int64_t length = std::min(kChunk, count - at);
-      kernel_.read(source, index, width, begin + at, length, rows, kChunk);
-      kernel_.interleave(rows, kChunk, panel, length, out + at * panel);
-    }
-  }
-
   /// Where A's panel that begins at packed row `row` lies (slices one after another).
   float* packed_a(std::int64_t row, const Slice& slice) const {
     return buffer_ + slice.offset * rows_ + row * slice.count;
@@ -170,29 +146,57 @@ class Blocked {
         const auto& slice = slices_[chunk.begin + static_cast<std::size_t>(i % slices)];
         const auto& a = product_.a[slice.term];
         const std::int64_t width = std::min(tile_rows_, rows_ - row);
-        pack(a, a.transposed, row_ + row, width, width, slice.begin, slice.count, packed_a(row, slice));
+        float* out = packed_a(row, slice);
+        if (a.transposed) {
+          kernel_.cut(a, slice.begin, slice.count, row_ + row, width, width, 0, out);
+        } else {
+          kernel_.turn(a, row_ + row, width, slice.begin, slice.count, width, out);
+        }
       }
     });
+  }
+
+  /// Where groups of panels begin, and the end: they get smaller towards the end, so that the threads finish together.
+  std::vector<std::int64_t> groups() const {
+    const auto panels = static_cast<std::int64_t>(panels_.size()), threads = std::int64_t{thread_count()};
+    std::vector<std::int64_t> begins{0};
+    while (begins.back() < panels) {
+      const std::int64_t left = panels - begins.back();
+      begins.push_back(begins.back() + std::clamp<std::int64_t>(left / (2 * threads), 1, kGroupPanels));
+    }
+    return begins;
   }
 
   /// Few columns and many threads: the rows are cut too, and each part packs B for itself.
   void multiply(const Chunk& chunk) {
     const auto panels = static_cast<std::int64_t>(panels_.size());
-    const std::int64_t tall = divide_up(rows_, tile_rows_), threads = thread_count(), wanted = 2 * threads;
+    const std::int64_t tall = divide_up(rows_, tile_rows_), wanted = 2 * std::int64_t{thread_count()};
     const std::int64_t parts = panels >= wanted ? 1 : std::clamp<std::int64_t>(wanted / panels, 1, divide_up(tall, 8));
     const std::int64_t part_rows = divide_up(tall, parts) * tile_rows_;
-    // Runs of panels, as many for each thread, of about equal length: they hardly differ in cost.
-    const std::int64_t runs = std::min(panels, round_up(divide_up(panels, kGroupPanels), threads));
-    parallel_for(runs * parts, 1, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i) {
-        const std::int64_t run = i % runs, first_row = i / runs * part_rows;
-        const std::int64_t last_row = std::min(rows_, first_row + part_rows);
-        const std::int64_t last = (run + 1) * panels / runs;
-        for (std::int64_t panel = run * panels / runs; panel < last && first_row < last_row; panel += kGroupPanels) {
-          group_product(chunk, panel, std::min(kGroupPanels, last - panel), first_row, last_row);
-        }
-      }
+    const auto begins = groups();
+    parallel_each(static_cast<std::int64_t>(begins.size() - 1) * parts, [&](std::int64_t i) {
+      const auto group = static_cast<std::size_t>(i / parts);
+      const std::int64_t first = i % parts * part_rows, last = std::min(rows_, first + part_rows);
+      if (first < last) group_product(chunk, begins[group], begins[group + 1] - begins[group], first, last);
     });
+  }
+
+  /// Panels of one matrix that are read along its rows are made at once: they lie in the same lines of memory.
+  void pack_b(const Slice& slice, std::int64_t begin, std::int64_t group, float* out) const {
+    const std::int64_t step = kernel_.tile_columns * slice.count;
+    const auto panel = [&](std::int64_t j) -> const Panel& { return panels_[static_cast<std::size_t>(begin + j)]; };
+    for (std::int64_t j = 0, next; j < group; j = next) {
+      const auto& b = product_.columns[panel(j).column].b[slice.term];
+      next = j + 1;
+      if (b.empty()) continue;
+      if (b.transposed) {
+        kernel_.turn(b, panel(j).first, panel(j).width, slice.begin, slice.count, kernel_.tile_columns, out + j * step);
+        continue;
+      }
+      while (next < group && panel(next).column == panel(j).column) ++next;
+      const std::int64_t width = panel(next - 1).first + panel(next - 1).width - panel(j).first;
+      kernel_.cut(b, slice.begin, slice.count, panel(j).first, width, kernel_.tile_columns, step, out + j * step);
+    }
   }
 
   /// c[first … last, columns of `group` panels] += its part of the sum over the chunk.
@@ -206,13 +210,7 @@ class Blocked {
       const auto source = [&](std::int64_t j) -> const MatrixSource& {
         return product_.columns[panels_[static_cast<std::size_t>(begin + j)].column].b[slice.term];
       };
-      for (std::int64_t j = 0; j < group; ++j) {
-        const auto& panel = panels_[static_cast<std::size_t>(begin + j)];
-        const auto& b = source(j);
-        if (b.empty()) continue;
-        pack(b, !b.transposed, panel.first, panel.width, wide, slice.begin, slice.count,
-             packed + j * wide * slice.count);
-      }
+      pack_b(slice, begin, group, packed);
       for (std::int64_t row = first; row < last; row += cached_rows_) {
         const std::int64_t end = std::min(last, row + cached_rows_);
         for (std::int64_t j = 0; j < group; ++j) {

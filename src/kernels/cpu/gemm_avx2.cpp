@@ -5,90 +5,96 @@
 namespace lorica::kernels {
 namespace {
 
-/// Transposes 8 × 8 floats held one row a register.
-[[gnu::always_inline]] inline void transpose8(__m256 (&r)[8]) {
-  __m256 t[8];
+/// Transposes 8 × 8 words held one row a register.
+[[gnu::always_inline]] inline void transpose8(__m256i (&r)[8]) {
+  __m256i t[8];
 #pragma GCC unroll 4
   for (int i = 0; i < 8; i += 2) {
-    t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
-    t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+    t[i] = _mm256_unpacklo_epi32(r[i], r[i + 1]);
+    t[i + 1] = _mm256_unpackhi_epi32(r[i], r[i + 1]);
   }
 #pragma GCC unroll 2
   for (int i = 0; i < 8; i += 4) {
-    r[i] = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);
-    r[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xEE);
-    r[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
-    r[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xEE);
+    r[i] = _mm256_unpacklo_epi64(t[i], t[i + 2]);
+    r[i + 1] = _mm256_unpackhi_epi64(t[i], t[i + 2]);
+    r[i + 2] = _mm256_unpacklo_epi64(t[i + 1], t[i + 3]);
+    r[i + 3] = _mm256_unpackhi_epi64(t[i + 1], t[i + 3]);
   }
 #pragma GCC unroll 4
   for (int i = 0; i < 4; ++i) {
-    t[i] = _mm256_permute2f128_ps(r[i], r[i + 4], 0x20);
-    t[i + 4] = _mm256_permute2f128_ps(r[i], r[i + 4], 0x31);
+    t[i] = _mm256_permute2x128_si256(r[i], r[i + 4], 0x20);
+    t[i + 4] = _mm256_permute2x128_si256(r[i], r[i + 4], 0x31);
   }
 #pragma GCC unroll 8
   for (int i = 0; i < 8; ++i) r[i] = t[i];
 }
 
-/// The first `count` of eight floats. Not a masked store, which is slow on some AMD CPUs.
-[[gnu::always_inline]] inline void store_front(float* p, __m256 x, std::int64_t count) {
-  if (count == 8) return _mm256_storeu_ps(p, x);
-  __m128 part = _mm256_castps256_ps128(x);
-  if (count & 4) {
-    _mm_storeu_ps(p, part);
-    part = _mm256_extractf128_ps(x, 1);
-    p += 4;
-  }
-  if (count & 2) {
-    _mm_storel_pi(reinterpret_cast<__m64*>(p), part);
-    part = _mm_movehl_ps(part, part);
-    p += 2;
-  }
-  if (count & 1) _mm_store_ss(p, part);
-}
-
 struct Avx2Gemm : Avx2Lanes {
+  using Words = __m256i;
+  static Words load_words(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+  static Words no_words() { return _mm256_setzero_si256(); }
+  static void transpose(Words (&r)[8]) { transpose8(r); }
+  static Float as_floats(Words words) { return _mm256_castsi256_ps(words); }
+  static Float low_half(Words words) { return as_floats(_mm256_slli_epi32(words, 16)); }
+  static Float high_half(Words words) {
+    return as_floats(_mm256_and_si256(words, _mm256_set1_epi32(static_cast<int>(0xFFFF0000u))));
+  }
+
+  static Float load_front(const float* p, std::int64_t count) {
+    if (count == 8) return _mm256_loadu_ps(p);
+    alignas(32) float front[8] = {};
+    std::copy_n(p, count, front);
+    return _mm256_load_ps(front);
+  }
+  /// Not a masked store, which is slow on some AMD CPUs.
+  static void store_front(float* p, Float x, std::int64_t count) {
+    if (count == 8) return _mm256_storeu_ps(p, x);
+    __m128 part = _mm256_castps256_ps128(x);
+    if (count & 4) {
+      _mm_storeu_ps(p, part);
+      part = _mm256_extractf128_ps(x, 1);
+      p += 4;
+    }
+    if (count & 2) {
+      _mm_storel_pi(reinterpret_cast<__m64*>(p), part);
+      part = _mm_movehl_ps(part, part);
+      p += 2;
+    }
+    if (count & 1) _mm_store_ss(p, part);
+  }
+
   struct Table {
-    Table(const float* values, float scale)
-        : low(_mm256_mul_ps(_mm256_loadu_ps(values), _mm256_set1_ps(scale))),
-          high(_mm256_mul_ps(_mm256_loadu_ps(values + 8), _mm256_set1_ps(scale))) {}
+    explicit Table(const float* values) : low(_mm256_loadu_ps(values)), high(_mm256_loadu_ps(values + 8)) {}
+    Table(const float* values, float scale) : Table(values) {
+      low = _mm256_mul_ps(low, _mm256_set1_ps(scale));
+      high = _mm256_mul_ps(high, _mm256_set1_ps(scale));
+    }
     __m256 low, high;
   };
-
-  /// Eight codes, one a byte, to values: bit 3 tells which half of the table.
-  static __m256 look_up(__m128i codes, const Table& table) {
-    const __m256i index = _mm256_cvtepu8_epi32(codes);
-    const __m256 in_high = _mm256_castsi256_ps(_mm256_slli_epi32(index, 28));
+  /// A permutation looks at an index' low three bits alone; bit 3, moved to the sign, tells which half of the table.
+  static Float look_up(const Table& table, Words index, Words bit_3_first) {
     return _mm256_blendv_ps(_mm256_permutevar8x32_ps(table.low, index), _mm256_permutevar8x32_ps(table.high, index),
-                            in_high);
+                            _mm256_castsi256_ps(bit_3_first));
+  }
+  static Float look_up(const Table& table, Words words, int p) {
+    const int shift = p / 2 * 8 + (p % 2 == 0 ? 4 : 0);
+    return look_up(table, _mm256_srli_epi32(words, shift), _mm256_slli_epi32(words, 28 - shift));
   }
 
-  static void decode32(const std::uint8_t* bytes, const Table& table, float* out) {
+  static void decode32(const std::uint8_t* bytes, const float* values, float scale, float* front, float* back) {
+    const Table table(values, scale);
+    const auto eight = [&](__m128i codes, float* out) {
+      const __m256i index = _mm256_cvtepu8_epi32(codes);
+      _mm256_storeu_ps(out, look_up(table, index, _mm256_slli_epi32(index, 28)));
+    };
     const __m128i both = _mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes));
     const __m128i nibble = _mm_set1_epi8(15);
     const __m128i high = _mm_and_si128(_mm_srli_epi16(both, 4), nibble), low = _mm_and_si128(both, nibble);
-    const __m128i front = _mm_unpacklo_epi8(high, low), back = _mm_unpackhi_epi8(high, low);
-    _mm256_storeu_ps(out, look_up(front, table));
-    _mm256_storeu_ps(out + 8, look_up(_mm_srli_si128(front, 8), table));
-    _mm256_storeu_ps(out + 16, look_up(back, table));
-    _mm256_storeu_ps(out + 24, look_up(_mm_srli_si128(back, 8), table));
-  }
-
-  static void interleave(const float* in, std::int64_t stride, std::int64_t width, std::int64_t count, float* out) {
-    const std::int64_t whole = count / 8 * 8;
-    for (std::int64_t group = 0; group < width; group += 8) {
-      const std::int64_t rows = std::min<std::int64_t>(8, width - group);
-      for (std::int64_t j = 0; j < whole; j += 8) {
-        __m256 r[8];
-#pragma GCC unroll 8
-        for (int i = 0; i < 8; ++i) {
-          r[i] = i < rows ? _mm256_loadu_ps(in + (group + i) * stride + j) : _mm256_setzero_ps();
-        }
-        transpose8(r);
-#pragma GCC unroll 8
-        for (int i = 0; i < 8; ++i) store_front(out + (j + i) * width + group, r[i], rows);
-      }
-    }
-    interleave_plainly(in + whole, stride, width, count - whole, width, out + whole * width);
+    const __m128i first = _mm_unpacklo_epi8(high, low), second = _mm_unpackhi_epi8(high, low);
+    eight(first, front);
+    eight(_mm_srli_si128(first, 8), front + 8);
+    eight(second, back);
+    eight(_mm_srli_si128(second, 8), back + 8);
   }
 };
 
