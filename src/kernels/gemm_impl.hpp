@@ -5,12 +5,38 @@
 
 namespace lorica::kernels {
 
+/// Lines of memory that will be read soon. A tile asks for them one by one while it multiplies: memory would keep
+/// whoever reads them waiting otherwise.
+class Lines {
+ public:
+  Lines() = default;
+  /// `bytes` of each of `rows` rows, `stride` bytes apart.
+  Lines(const void* first, std::int64_t rows, std::int64_t bytes, std::int64_t stride)
+      : at_(static_cast<const char*>(first)), rows_(rows), stride_(stride), in_column_(rows) {
+    if (bytes == stride) rows_ = in_column_ = (rows * bytes + kLine - 1) / kLine, stride_ = bytes = kLine;
+    left_ = rows_ * ((bytes + kLine - 1) / kLine);
+  }
+  void ask() {
+    if (left_ == 0) return;
+    __builtin_prefetch(at_, 0, 2);
+    at_ += stride_;
+    --left_;
+    if (--in_column_ == 0) in_column_ = rows_, at_ += kLine - rows_ * stride_;
+  }
+
+ private:
+  static constexpr std::int64_t kLine = 64;
+  const char* at_ = nullptr;
+  std::int64_t rows_ = 0, stride_ = 0, in_column_ = 0, left_ = 0;
+};
+
 struct GemmKernel {
   int tile_rows, tile_columns;  ///< of the tile of c that stays in registers
 
   /// c [rows, tile_columns] = a · b + beta · c (not read if beta is 0) with 1 ≤ rows ≤ tile_rows; a packed [k, rows],
-  /// b packed [k, tile_columns].
-  void (*tile)(int rows, std::int64_t k, const float* a, const float* b, float beta, float* c, std::int64_t stride);
+  /// b packed [k, tile_columns]. Asks for some of `lines`.
+  void (*tile)(int rows, std::int64_t k, const float* a, const float* b, float beta, float* c, std::int64_t stride,
+               Lines& lines);
 
   /// Stored rows side by side: out[j · panel + i] = the stored element (row + i, column + j), widened, for i < rows and
   /// j < columns; 0 for rows ≤ i < panel. `matrix`'s transposition is ignored.

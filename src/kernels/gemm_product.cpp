@@ -20,6 +20,7 @@ namespace {
 
 constexpr std::int64_t kPackedLimit = 5 << 19;  // bytes of packed A; 12 MiB were 15 % slower at k = 4,864
 constexpr std::int64_t kGroupPanels = 4;        // panels of B that share one pass over A
+constexpr std::int64_t kRunPanels = 64;         // that a thread takes at a time, at most
 
 const GemmKernel& implementation() {
   return choose(kGemmReference, kGemmAvx2, kGemmAvx512);
@@ -156,13 +157,13 @@ class Blocked {
     });
   }
 
-  /// Where groups of panels begin, and the end: they get smaller towards the end, so that the threads finish together.
-  std::vector<std::int64_t> groups() const {
+  /// Where runs of panels begin, and the end: they get shorter towards it, so that the threads finish together.
+  std::vector<std::int64_t> runs() const {
     const auto panels = static_cast<std::int64_t>(panels_.size()), threads = std::int64_t{thread_count()};
     std::vector<std::int64_t> begins{0};
     while (begins.back() < panels) {
       const std::int64_t left = panels - begins.back();
-      begins.push_back(begins.back() + std::clamp<std::int64_t>(left / (2 * threads), 1, kGroupPanels));
+      begins.push_back(begins.back() + std::clamp<std::int64_t>(left / (2 * threads), 1, kRunPanels));
     }
     return begins;
   }
@@ -173,11 +174,11 @@ class Blocked {
     const std::int64_t tall = divide_up(rows_, tile_rows_), wanted = 2 * std::int64_t{thread_count()};
     const std::int64_t parts = panels >= wanted ? 1 : std::clamp<std::int64_t>(wanted / panels, 1, divide_up(tall, 8));
     const std::int64_t part_rows = divide_up(tall, parts) * tile_rows_;
-    const auto begins = groups();
+    const auto begins = runs();
     parallel_each(static_cast<std::int64_t>(begins.size() - 1) * parts, [&](std::int64_t i) {
-      const auto group = static_cast<std::size_t>(i / parts);
+      const auto run = static_cast<std::size_t>(i / parts);
       const std::int64_t first = i % parts * part_rows, last = std::min(rows_, first + part_rows);
-      if (first < last) group_product(chunk, begins[group], begins[group + 1] - begins[group], first, last);
+      if (first < last) run_product(chunk, begins[run], begins[run + 1], first, last);
     });
   }
 
@@ -199,30 +200,64 @@ class Blocked {
     }
   }
 
-  /// c[first … last, columns of `group` panels] += its part of the sum over the chunk.
-  void group_product(const Chunk& chunk, std::int64_t begin, std::int64_t group, std::int64_t first,
-                     std::int64_t last) const {
+  /// What pack_b will read, or most of it.
+  Lines lines_of_b(const Slice& slice, std::int64_t begin, std::int64_t group) const {
+    const auto& first = panels_[static_cast<std::size_t>(begin)];
+    const auto& b = product_.columns[first.column].b[slice.term];
+    if (b.empty()) return {};
+    std::int64_t width = 0;
+    for (std::int64_t j = begin; j < begin + group; ++j) {
+      const auto& panel = panels_[static_cast<std::size_t>(j)];
+      if (panel.column == first.column) width += panel.width;
+    }
+    const auto bits = b.packed() ? 4 : 8 * static_cast<std::int64_t>(float_size(b.type));
+    const auto lines = [&](std::int64_t row, std::int64_t rows, std::int64_t column, std::int64_t columns) -> Lines {
+      const auto* data = static_cast<const char*>(b.data) + (row * b.stride + column) * bits / 8;
+      return {data, rows, columns * bits / 8, b.stride * bits / 8};
+    };
+    return b.transposed ? lines(first.first, width, slice.begin, slice.count)
+                        : lines(slice.begin, slice.count, first.first, width);
+  }
+
+  /// c[first … last, columns of the panels begin … end] += its part of the sum over the chunk.
+  void run_product(const Chunk& chunk, std::int64_t begin, std::int64_t end, std::int64_t first,
+                   std::int64_t last) const {
     static thread_local Scratch scratch;
-    const std::int64_t wide = kernel_.tile_columns;
-    float* packed = scratch.get(group * wide * depth_);
-    for (std::size_t s = chunk.begin; s < chunk.end; ++s) {
-      const auto& slice = slices_[s];
-      const auto source = [&](std::int64_t j) -> const MatrixSource& {
-        return product_.columns[panels_[static_cast<std::size_t>(begin + j)].column].b[slice.term];
-      };
-      pack_b(slice, begin, group, packed);
-      for (std::int64_t row = first; row < last; row += cached_rows_) {
-        const std::int64_t end = std::min(last, row + cached_rows_);
-        for (std::int64_t j = 0; j < group; ++j) {
-          if (source(j).empty()) continue;
-          panel_product(panels_[static_cast<std::size_t>(begin + j)], packed + j * wide * slice.count, s, row, end);
+    float* packed = scratch.get(kGroupPanels * kernel_.tile_columns * depth_);
+    const std::int64_t groups = divide_up(end - begin, kGroupPanels);
+    const auto cut = [&](std::int64_t i) { return begin + (end - begin) * i / groups; };
+    for (std::int64_t i = 0; i < groups; ++i) {
+      const std::int64_t from = cut(i), group = cut(i + 1) - from;
+      for (std::size_t s = chunk.begin; s < chunk.end; ++s) {
+        pack_b(slices_[s], from, group, packed);
+        Lines lines;
+        if (s + 1 < chunk.end) {
+          lines = lines_of_b(slices_[s + 1], from, group);
+        } else if (i + 1 < groups) {
+          lines = lines_of_b(slices_[chunk.begin], cut(i + 1), cut(i + 2) - cut(i + 1));
         }
+        group_product(s, from, group, packed, first, last, lines);
+      }
+    }
+  }
+
+  /// The panels of one group, packed, against A's panels of the rows [first, last), as many as the cache holds at once.
+  void group_product(std::size_t s, std::int64_t begin, std::int64_t group, const float* packed, std::int64_t first,
+                     std::int64_t last, Lines& lines) const {
+    const std::int64_t step = kernel_.tile_columns * slices_[s].count;
+    for (std::int64_t row = first; row < last; row += cached_rows_) {
+      const std::int64_t end = std::min(last, row + cached_rows_);
+      for (std::int64_t j = 0; j < group; ++j) {
+        const auto& panel = panels_[static_cast<std::size_t>(begin + j)];
+        if (product_.columns[panel.column].b[slices_[s].term].empty()) continue;
+        panel_product(panel, packed + j * step, s, row, end, lines);
       }
     }
   }
 
   /// One B panel against A's panels of the rows [first, last).
-  void panel_product(const Panel& panel, const float* b, std::size_t s, std::int64_t first, std::int64_t last) const {
+  void panel_product(const Panel& panel, const float* b, std::size_t s, std::int64_t first, std::int64_t last,
+                     Lines& lines) const {
     const auto& slice = slices_[s];
     const auto& column = product_.columns[panel.column];
     const bool is_first = s == first_slice_[panel.column];
@@ -233,18 +268,18 @@ class Blocked {
       float* target = column.c + (row_ + row) * column.stride + panel.first;
       for (int i = 0; bias != nullptr && i < rows; ++i) std::copy_n(bias, panel.width, target + i * column.stride);
       if (panel.width == kernel_.tile_columns) {
-        kernel_.tile(rows, slice.count, packed_a(row, slice), b, beta, target, column.stride);
+        kernel_.tile(rows, slice.count, packed_a(row, slice), b, beta, target, column.stride, lines);
       } else {
-        partial_tile(rows, slice.count, packed_a(row, slice), b, beta, target, column.stride, panel.width);
+        partial_tile(rows, slice.count, packed_a(row, slice), b, beta, target, column.stride, panel.width, lines);
       }
     }
   }
 
   /// A tile that reaches beyond c's last column.
   void partial_tile(int rows, std::int64_t count, const float* a, const float* b, float beta, float* c,
-                    std::int64_t stride, std::int64_t width) const {
+                    std::int64_t stride, std::int64_t width, Lines& lines) const {
     float tile[16 * 64];
-    kernel_.tile(rows, count, a, b, 0.0f, tile, kernel_.tile_columns);
+    kernel_.tile(rows, count, a, b, 0.0f, tile, kernel_.tile_columns, lines);
     for (int i = 0; i < rows; ++i) {
       for (std::int64_t j = 0; j < width; ++j) {
         float& target = c[i * stride + j];

@@ -13,24 +13,33 @@ namespace {
 
 /// `Rows` × (`Vectors` · lanes) of c in registers: a column of a is broadcast against a row of b, k times.
 template <class L, int Rows, int Vectors>
-void register_tile(std::int64_t k, const float* a, const float* b, float beta, float* c, std::int64_t stride) {
+void register_tile(std::int64_t k, const float* a, const float* b, float beta, float* c, std::int64_t stride,
+                   Lines& lines) {
   typename L::Float sum[Rows][Vectors];
 #pragma GCC unroll 16
   for (int i = 0; i < Rows; ++i) {
 #pragma GCC unroll 8
     for (int v = 0; v < Vectors; ++v) sum[i][v] = L::set(0.0f);
   }
-  for (std::int64_t p = 0; p < k; ++p, a += Rows, b += Vectors * L::kWidth) {
+  const auto add = [&](std::int64_t p) {
     typename L::Float row[Vectors];
 #pragma GCC unroll 8
-    for (int v = 0; v < Vectors; ++v) row[v] = L::load(b + v * L::kWidth);
+    for (int v = 0; v < Vectors; ++v) row[v] = L::load(b + (p * Vectors + v) * L::kWidth);
 #pragma GCC unroll 16
     for (int i = 0; i < Rows; ++i) {
-      const auto value = L::set(a[i]);
+      const auto value = L::set(a[p * Rows + i]);
 #pragma GCC unroll 8
       for (int v = 0; v < Vectors; ++v) sum[i][v] = L::multiply_add(value, row[v], sum[i][v]);
     }
+  };
+  Lines asked = lines;  // in registers
+  for (; k >= 2; k -= 2, a += 2 * Rows, b += 2 * Vectors * L::kWidth) {
+    asked.ask();
+    add(0);
+    add(1);
   }
+  if (k > 0) add(0);
+  lines = asked;
   const auto factor = L::set(beta);
 #pragma GCC unroll 16
   for (int i = 0; i < Rows; ++i, c += stride) {
@@ -45,13 +54,14 @@ void register_tile(std::int64_t k, const float* a, const float* b, float beta, f
 
 /// Picks register_tile for 1 … MaxRows rows.
 template <class L, int MaxRows, int Vectors>
-void any_tile(int rows, std::int64_t k, const float* a, const float* b, float beta, float* c, std::int64_t stride) {
-  using Tile = void (*)(std::int64_t, const float*, const float*, float, float*, std::int64_t);
+void any_tile(int rows, std::int64_t k, const float* a, const float* b, float beta, float* c, std::int64_t stride,
+              Lines& lines) {
+  using Tile = void (*)(std::int64_t, const float*, const float*, float, float*, std::int64_t, Lines&);
   static constexpr auto kTiles = []<int... Index>(std::integer_sequence<int, Index...>) {
     return std::array<Tile, MaxRows>{register_tile<L, Index + 1, Vectors>...};
   }
   (std::make_integer_sequence<int, MaxRows>());
-  kTiles[static_cast<std::size_t>(rows - 1)](k, a, b, beta, c, stride);
+  kTiles[static_cast<std::size_t>(rows - 1)](k, a, b, beta, c, stride, lines);
 }
 
 template <class Ops, int MaxRows, int Vectors>
