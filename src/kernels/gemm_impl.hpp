@@ -30,12 +30,19 @@ class Lines {
   std::int64_t rows_ = 0, stride_ = 0, in_column_ = 0, left_ = 0;
 };
 
+/// tile_columns columns of b: row p at data + p · stride elements of `type`, float32 or bfloat16.
+struct Columns {
+  const void* data = nullptr;
+  std::int64_t stride = 0;
+  FloatType type = FloatType::f32;
+};
+
 struct GemmKernel {
   int tile_rows, tile_columns;  ///< of the tile of c that stays in registers
 
   /// c [rows, tile_columns] = a · b + beta · c (not read if beta is 0) with 1 ≤ rows ≤ tile_rows; a packed [k, rows],
-  /// b packed [k, tile_columns]. Asks for some of `lines`.
-  void (*tile)(int rows, std::int64_t k, const float* a, const float* b, float beta, float* c, std::int64_t stride,
+  /// b [k, tile_columns]. Asks for some of `lines`.
+  void (*tile)(int rows, std::int64_t k, const float* a, const Columns& b, float beta, float* c, std::int64_t stride,
                Lines& lines);
 
   /// Stored rows side by side: out[j · panel + i] = the stored element (row + i, column + j), widened, for i < rows and

@@ -9,6 +9,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <numeric>
 
 #include "base/parallel.hpp"
 #include "kernels/gemm_impl.hpp"
@@ -20,6 +22,8 @@ namespace {
 
 constexpr std::int64_t kPackedLimit = 5 << 19;  // bytes of packed A; 12 MiB were 15 % slower at k = 4,864
 constexpr std::int64_t kGroupPanels = 4;        // panels of B that share one pass over A
+constexpr std::int64_t kDirectTiles = 16;       // above one another that may read B where it lies
+constexpr std::int64_t kLine = 64;              // bytes of a cache line
 constexpr std::int64_t kRunPanels = 64;         // that a thread takes at a time, at most
 
 const GemmKernel& implementation() {
@@ -182,25 +186,47 @@ class Blocked {
     });
   }
 
-  /// Panels of one matrix that are read along its rows are made at once: they lie in the same lines of memory.
-  void pack_b(const Slice& slice, std::int64_t begin, std::int64_t group, float* out) const {
-    const std::int64_t step = kernel_.tile_columns * slice.count;
+  /// Whether tiles read `count` rows of this matrix where they lie: if they run along c's, few tiles use them, and they
+  /// stay in the second cache meanwhile, which rows some powers of two apart share a small part of.
+  bool is_read_in_place(const MatrixSource& b, std::int64_t count, std::int64_t rows) const {
+    if (b.transposed || b.packed() || b.type == FloatType::f16 || rows > kDirectTiles * tile_rows_) return false;
+    const std::int64_t apart = b.stride * static_cast<std::int64_t>(float_size(b.type)), cache = second_cache();
+    const std::int64_t rows_that_stay = cache / std::max(kLine, std::gcd(apart, cache / 8));
+    return count <= rows_that_stay / 2;
+  }
+
+  /// The columns of a group's panels, without data where b is zero. Panels of one matrix that are read along its rows
+  /// are packed at once: they lie in the same lines of memory.
+  std::array<Columns, kGroupPanels> columns_of(const Slice& slice, std::int64_t begin, std::int64_t group,
+                                               std::int64_t rows, float* out) const {
+    const std::int64_t wide = kernel_.tile_columns;
     const auto panel = [&](std::int64_t j) -> const Panel& { return panels_[static_cast<std::size_t>(begin + j)]; };
+    std::array<Columns, kGroupPanels> found;
     for (std::int64_t j = 0, next; j < group; j = next) {
       const auto& b = product_.columns[panel(j).column].b[slice.term];
       next = j + 1;
       if (b.empty()) continue;
-      if (b.transposed) {
-        kernel_.turn(b, panel(j).first, panel(j).width, slice.begin, slice.count, kernel_.tile_columns, out + j * step);
+      if (panel(j).width == wide && is_read_in_place(b, slice.count, rows)) {
+        const auto at = (slice.begin * b.stride + panel(j).first) * static_cast<std::int64_t>(float_size(b.type));
+        found[static_cast<std::size_t>(j)] = {static_cast<const char*>(b.data) + at, b.stride, b.type};
         continue;
       }
-      while (next < group && panel(next).column == panel(j).column) ++next;
-      const std::int64_t width = panel(next - 1).first + panel(next - 1).width - panel(j).first;
-      kernel_.cut(b, slice.begin, slice.count, panel(j).first, width, kernel_.tile_columns, step, out + j * step);
+      float* const packed = out + j * wide * slice.count;
+      if (b.transposed) {
+        kernel_.turn(b, panel(j).first, panel(j).width, slice.begin, slice.count, wide, packed);
+      } else {
+        while (next < group && panel(next).column == panel(j).column) ++next;
+        const std::int64_t width = panel(next - 1).first + panel(next - 1).width - panel(j).first;
+        kernel_.cut(b, slice.begin, slice.count, panel(j).first, width, wide, wide * slice.count, packed);
+      }
+      for (std::int64_t i = j; i < next; ++i) {
+        found[static_cast<std::size_t>(i)] = {out + i * wide * slice.count, wide, FloatType::f32};
+      }
     }
+    return found;
   }
 
-  /// What pack_b will read, or most of it.
+  /// What columns_of will read, or most of it.
   Lines lines_of_b(const Slice& slice, std::int64_t begin, std::int64_t group) const {
     const auto& first = panels_[static_cast<std::size_t>(begin)];
     const auto& b = product_.columns[first.column].b[slice.term];
@@ -229,34 +255,32 @@ class Blocked {
     for (std::int64_t i = 0; i < groups; ++i) {
       const std::int64_t from = cut(i), group = cut(i + 1) - from;
       for (std::size_t s = chunk.begin; s < chunk.end; ++s) {
-        pack_b(slices_[s], from, group, packed);
+        const auto columns = columns_of(slices_[s], from, group, last - first, packed);
         Lines lines;
         if (s + 1 < chunk.end) {
           lines = lines_of_b(slices_[s + 1], from, group);
         } else if (i + 1 < groups) {
           lines = lines_of_b(slices_[chunk.begin], cut(i + 1), cut(i + 2) - cut(i + 1));
         }
-        group_product(s, from, group, packed, first, last, lines);
+        group_product(s, from, group, columns.data(), first, last, lines);
       }
     }
   }
 
-  /// The panels of one group, packed, against A's panels of the rows [first, last), as many as the cache holds at once.
-  void group_product(std::size_t s, std::int64_t begin, std::int64_t group, const float* packed, std::int64_t first,
+  /// The panels of one group against A's panels of the rows [first, last), as many as the cache holds at once.
+  void group_product(std::size_t s, std::int64_t begin, std::int64_t group, const Columns* columns, std::int64_t first,
                      std::int64_t last, Lines& lines) const {
-    const std::int64_t step = kernel_.tile_columns * slices_[s].count;
     for (std::int64_t row = first; row < last; row += cached_rows_) {
       const std::int64_t end = std::min(last, row + cached_rows_);
       for (std::int64_t j = 0; j < group; ++j) {
-        const auto& panel = panels_[static_cast<std::size_t>(begin + j)];
-        if (product_.columns[panel.column].b[slices_[s].term].empty()) continue;
-        panel_product(panel, packed + j * step, s, row, end, lines);
+        if (columns[j].data == nullptr) continue;
+        panel_product(panels_[static_cast<std::size_t>(begin + j)], columns[j], s, row, end, lines);
       }
     }
   }
 
   /// One B panel against A's panels of the rows [first, last).
-  void panel_product(const Panel& panel, const float* b, std::size_t s, std::int64_t first, std::int64_t last,
+  void panel_product(const Panel& panel, const Columns& b, std::size_t s, std::int64_t first, std::int64_t last,
                      Lines& lines) const {
     const auto& slice = slices_[s];
     const auto& column = product_.columns[panel.column];
@@ -276,7 +300,7 @@ class Blocked {
   }
 
   /// A tile that reaches beyond c's last column.
-  void partial_tile(int rows, std::int64_t count, const float* a, const float* b, float beta, float* c,
+  void partial_tile(int rows, std::int64_t count, const float* a, const Columns& b, float beta, float* c,
                     std::int64_t stride, std::int64_t width, Lines& lines) const {
     float tile[16 * 64];
     kernel_.tile(rows, count, a, b, 0.0f, tile, kernel_.tile_columns, lines);

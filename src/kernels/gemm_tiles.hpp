@@ -12,9 +12,9 @@ namespace lorica::kernels {
 namespace {
 
 /// `Rows` × (`Vectors` · lanes) of c in registers: a column of a is broadcast against a row of b, k times.
-template <class L, int Rows, int Vectors>
-void register_tile(std::int64_t k, const float* a, const float* b, float beta, float* c, std::int64_t stride,
-                   Lines& lines) {
+template <class L, int Rows, int Vectors, class B>
+void register_tile(std::int64_t k, const float* a, const B* b, std::int64_t b_stride, float beta, float* c,
+                   std::int64_t stride, Lines& lines) {
   typename L::Float sum[Rows][Vectors];
 #pragma GCC unroll 16
   for (int i = 0; i < Rows; ++i) {
@@ -24,7 +24,7 @@ void register_tile(std::int64_t k, const float* a, const float* b, float beta, f
   const auto add = [&](std::int64_t p) {
     typename L::Float row[Vectors];
 #pragma GCC unroll 8
-    for (int v = 0; v < Vectors; ++v) row[v] = L::load(b + (p * Vectors + v) * L::kWidth);
+    for (int v = 0; v < Vectors; ++v) row[v] = L::load(b + p * b_stride + v * L::kWidth);
 #pragma GCC unroll 16
     for (int i = 0; i < Rows; ++i) {
       const auto value = L::set(a[p * Rows + i]);
@@ -33,7 +33,7 @@ void register_tile(std::int64_t k, const float* a, const float* b, float beta, f
     }
   };
   Lines asked = lines;  // in registers
-  for (; k >= 2; k -= 2, a += 2 * Rows, b += 2 * Vectors * L::kWidth) {
+  for (; k >= 2; k -= 2, a += 2 * Rows, b += 2 * b_stride) {
     asked.ask();
     add(0);
     add(1);
@@ -54,14 +54,18 @@ void register_tile(std::int64_t k, const float* a, const float* b, float beta, f
 
 /// Picks register_tile for 1 … MaxRows rows.
 template <class L, int MaxRows, int Vectors>
-void any_tile(int rows, std::int64_t k, const float* a, const float* b, float beta, float* c, std::int64_t stride,
+void any_tile(int rows, std::int64_t k, const float* a, const Columns& b, float beta, float* c, std::int64_t stride,
               Lines& lines) {
-  using Tile = void (*)(std::int64_t, const float*, const float*, float, float*, std::int64_t, Lines&);
-  static constexpr auto kTiles = []<int... Index>(std::integer_sequence<int, Index...>) {
-    return std::array<Tile, MaxRows>{register_tile<L, Index + 1, Vectors>...};
-  }
-  (std::make_integer_sequence<int, MaxRows>());
-  kTiles[static_cast<std::size_t>(rows - 1)](k, a, b, beta, c, stride, lines);
+  const auto run = [&]<class B>(const B* data) {
+    using Tile = void (*)(std::int64_t, const float*, const B*, std::int64_t, float, float*, std::int64_t, Lines&);
+    static constexpr auto kTiles = []<int... Index>(std::integer_sequence<int, Index...>) {
+      return std::array<Tile, MaxRows>{register_tile<L, Index + 1, Vectors, B>...};
+    }
+    (std::make_integer_sequence<int, MaxRows>());
+    kTiles[static_cast<std::size_t>(rows - 1)](k, a, data, b.stride, beta, c, stride, lines);
+  };
+  if (b.type == FloatType::bf16) return run(static_cast<const std::uint16_t*>(b.data));
+  run(static_cast<const float*>(b.data));
 }
 
 template <class Ops, int MaxRows, int Vectors>

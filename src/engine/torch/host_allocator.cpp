@@ -18,7 +18,6 @@ namespace {
 
 constexpr std::size_t kSmall = 128 << 10;  // malloc's own limit for what it keeps in its heap at first
 constexpr std::size_t kHugePage = 2 << 20;
-constexpr std::size_t kMostKept = std::size_t{1} << 30;  // idle memory that other programs may want
 
 class HostAllocator final : public c10::Allocator {
  public:
@@ -74,7 +73,6 @@ class HostAllocator final : public c10::Allocator {
     memory_.kept += piece.bytes;
     kept_.push_back(piece);
     by_size_.emplace(piece.bytes, std::prev(kept_.end()));
-    while (memory_.kept > kMostKept) drop_oldest();
     return true;
   }
 
