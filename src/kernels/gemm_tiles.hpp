@@ -21,24 +21,19 @@ void register_tile(std::int64_t k, const float* a, const B* b, std::int64_t b_st
 #pragma GCC unroll 8
     for (int v = 0; v < Vectors; ++v) sum[i][v] = L::set(0.0f);
   }
-  const auto add = [&](std::int64_t p) {
+  Lines asked = lines;  // in registers
+  for (; k > 0; --k, a += Rows, b += b_stride) {
+    if (k % 2 == 0) asked.ask();
     typename L::Float row[Vectors];
 #pragma GCC unroll 8
-    for (int v = 0; v < Vectors; ++v) row[v] = L::load(b + p * b_stride + v * L::kWidth);
+    for (int v = 0; v < Vectors; ++v) row[v] = L::load(b + v * L::kWidth);
 #pragma GCC unroll 16
     for (int i = 0; i < Rows; ++i) {
-      const auto value = L::set(a[p * Rows + i]);
+      const auto value = L::set(a[i]);
 #pragma GCC unroll 8
       for (int v = 0; v < Vectors; ++v) sum[i][v] = L::multiply_add(value, row[v], sum[i][v]);
     }
-  };
-  Lines asked = lines;  // in registers
-  for (; k >= 2; k -= 2, a += 2 * Rows, b += 2 * b_stride) {
-    asked.ask();
-    add(0);
-    add(1);
   }
-  if (k > 0) add(0);
   lines = asked;
   const auto factor = L::set(beta);
 #pragma GCC unroll 16
