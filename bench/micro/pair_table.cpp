@@ -1,0 +1,85 @@
+// Repetitions to medians, medians to a table.
+#include "pair_table.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace lorica::bench {
+namespace {
+
+double median(std::vector<double> values) {
+  if (values.empty()) return 0;
+  std::sort(values.begin(), values.end());
+  const auto middle = values.size() / 2;
+  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+}
+
+double spread(const std::vector<double>& values) {
+  if (values.empty()) return 0;
+  const auto [least, most] = std::minmax_element(values.begin(), values.end());
+  return (*most - *least) / 2 / median(values);
+}
+
+constexpr const char* kFlops = "GFLOP/s";
+
+}  // namespace
+
+PairTable::PairTable(const std::vector<std::string>& names, bool processor_time) : processor_time_(processor_time) {
+  for (const auto& name : names) rows_.push_back({name, {}, {}, {}, {}});
+}
+
+void PairTable::add(const Run& run) {
+  const auto& benchmark = run.run_name.function_name;
+  const auto name = benchmark.substr(benchmark.find('/') + 1);
+  const auto row = std::find_if(rows_.begin(), rows_.end(), [&](const Row& row) { return row.name == name; });
+  if (run.error_occurred) {
+    row->fault = run.error_message;
+    return;
+  }
+  auto& side = benchmark.starts_with("ours/") ? row->ours : row->aten;
+  side.times.push_back(processor_time_ ? run.GetAdjustedCPUTime() : run.GetAdjustedRealTime());
+  for (const auto& [key, counter] : run.counters) {
+    if (key == "share") continue;  // of the limit as it was known by then
+    side.rates.push_back(counter.value);
+    row->unit = key;
+  }
+}
+
+void PairTable::ReportRuns(const std::vector<Run>& runs) {
+  for (const auto& run : runs) {
+    if (run.run_type == Run::RT_Iteration) add(run);
+  }
+}
+
+bool PairTable::any_void() const {
+  return std::any_of(rows_.begin(), rows_.end(), [](const Row& row) { return !row.fault.empty(); });
+}
+
+std::string PairTable::text(const MachineLimits& limits) const {
+  std::size_t width = 0;
+  for (const auto& row : rows_) width = std::max(width, row.name.size());
+  const auto side = [&](const Side& s, const std::string& unit) {
+    if (s.times.empty()) return std::string(37, ' ');
+    const double rate = median(s.rates), limit = 1e-9 * (unit == kFlops ? limits.flops : limits.bytes);
+    return fmt::format("{:>9.3f} ms {:>8.1f} {:<7} {:>6}  ", median(s.times), rate, unit,
+                       limit > 0 ? fmt::format("{:.0f} %", 100 * rate / limit) : "");
+  };
+  std::string text =
+      fmt::format("limits: {:.0f} {}, {:.1f} GB/s\n\n{:<{}} {:>36}  {:>36}  {:>8}  {:>9}\n", limits.flops * 1e-9,
+                  kFlops, limits.bytes * 1e-9, "", width, "ours, of the limit", "ATen", "faster", "spread");
+  for (const auto& row : rows_) {
+    const bool ours = !row.ours.times.empty(), aten = !row.aten.times.empty();
+    if (!row.fault.empty()) text += fmt::format("{:<{}}  void: {}\n", row.name, width, row.fault);
+    if (!ours && !aten) continue;
+    text += fmt::format("{:<{}} {}{}", row.name, width, side(row.ours, row.unit), side(row.aten, row.unit));
+    if (ours && aten) {
+      text += fmt::format("{:>7.2f} x  {:>3.0f}, {:>2.0f} %", median(row.aten.times) / median(row.ours.times),
+                          100 * spread(row.ours.times), 100 * spread(row.aten.times));
+    }
+    text += '\n';
+  }
+  return text;
+}
+
+}  // namespace lorica::bench
