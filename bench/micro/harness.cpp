@@ -11,8 +11,6 @@
 #include <cmath>
 #include <cstdlib>
 #include <exception>
-#include <memory>
-#include <optional>
 #include <string_view>
 
 #include "base/error.hpp"
@@ -108,36 +106,10 @@ std::string difference(const std::vector<at::Tensor>& ours, const std::vector<at
   return {};
 }
 
-/// A pair that is made and checked when it is first needed.
-class Case {
- public:
-  Case(std::function<Pair()> make, Work work) : work(work), make_(std::move(make)) {}
-
-  /// Null if it is void; then `fault` says why.
-  const Pair* pair() {
-    if (!pair_ && fault.empty()) {
-      try {
-        pair_ = make_();
-        fault = difference(pair_->ours(), pair_->aten(), pair_->tolerance);
-      } catch (const std::exception& error) {
-        fault = error.what();
-      }
-    }
-    return fault.empty() ? &*pair_ : nullptr;
-  }
-
-  const Work work;
-  std::string fault;
-
- private:
-  std::function<Pair()> make_;
-  std::optional<Pair> pair_;
-};
-
 void measure(benchmark::State& state, Case& item, bool own, LimitMeter& meter) {
   const Pair* pair = item.pair();
   if (!pair) {
-    state.SkipWithError(item.fault.c_str());
+    state.SkipWithError(item.fault().c_str());
     return;
   }
   const bool products = item.work.flops > 0;
@@ -147,7 +119,7 @@ void measure(benchmark::State& state, Case& item, bool own, LimitMeter& meter) {
   for (auto _ : state) benchmark::DoNotOptimize(call());
   using benchmark::Counter;
   const double work = products ? item.work.flops : item.work.bytes;
-  const double limit = products ? meter.best().flops : meter.best().bytes;
+  const double limit = products ? meter.limits().flops : meter.limits().bytes;
   state.counters[products ? "GFLOP/s" : "GB/s"] = Counter(work * 1e-9, Counter::kIsIterationInvariantRate);
   if (limit > 0) state.counters["share"] = Counter(work / limit, Counter::kIsIterationInvariantRate);
 }
@@ -173,17 +145,35 @@ int run(std::vector<char*> arguments, const std::function<void(Suite&)>& add_pai
   benchmark::AddCustomContext("machine", machine);
   Suite suite(meter);
   add_pairs(suite);
-  PairTable table(suite.names(), thread_count() == 1);
-  if (benchmark::RunSpecifiedBenchmarks(&table) == 0) return 0;
-  fmt::print("{}\n{}", machine, table.text(meter.best()));
-  return table.any_void() ? 1 : 0;
+  PairTable table(thread_count() == 1);
+  for (const auto& item : suite.cases()) table.add_row(item->name);
+  benchmark::RunSpecifiedBenchmarks(&table);
+  bool any_void = false;
+  for (const auto& item : suite.cases()) {
+    if (item->fault().empty()) continue;
+    table.mark_void(item->name, item->fault());
+    any_void = true;
+  }
+  if (!table.empty()) fmt::print("{}\n{}", machine, table.text(meter.limits()));
+  return any_void ? 1 : 0;
 }
 
 }  // namespace
 
+const Pair* Case::pair() {
+  if (!pair_ && fault_.empty()) {
+    try {
+      pair_ = make_();
+      fault_ = difference(pair_->ours(), pair_->aten(), pair_->tolerance);
+    } catch (const std::exception& error) {
+      fault_ = error.what();
+    }
+  }
+  return fault_.empty() ? &*pair_ : nullptr;
+}
+
 void Suite::add(const std::string& name, Work work, std::function<Pair()> make) {
-  names_.push_back(name);
-  const auto item = std::make_shared<Case>(std::move(make), work);
+  const auto item = cases_.emplace_back(std::make_shared<Case>(name, work, std::move(make)));
   for (const bool own : {true, false}) {
     const auto body = [item, own, &meter = meter_](benchmark::State& state) { measure(state, *item, own, meter); };
     auto* added = benchmark::RegisterBenchmark(((own ? "ours/" : "aten/") + name).c_str(), body);

@@ -11,6 +11,8 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,6 +39,24 @@ struct Pair {
   Tolerance tolerance;
 };
 
+/// A pair that is made and checked when it is first needed.
+class Case {
+ public:
+  Case(std::string name, Work work, std::function<Pair()> make)
+      : name(std::move(name)), work(work), make_(std::move(make)) {}
+
+  const Pair* pair();                                  ///< null if it is void
+  const std::string& fault() const { return fault_; }  ///< why it is void; empty if it isn't, or hasn't been needed
+
+  const std::string name;
+  const Work work;
+
+ private:
+  std::function<Pair()> make_;
+  std::optional<Pair> pair_;
+  std::string fault_;
+};
+
 /// The pairs of a program.
 class Suite {
  public:
@@ -44,11 +64,11 @@ class Suite {
 
   /// Registers the benchmarks ours/NAME and aten/NAME. `make` is called when the first of them runs.
   void add(const std::string& name, Work work, std::function<Pair()> make);
-  const std::vector<std::string>& names() const { return names_; }  ///< as they were added
+  const std::vector<std::shared_ptr<Case>>& cases() const { return cases_; }
 
  private:
   LimitMeter& meter_;
-  std::vector<std::string> names_;
+  std::vector<std::shared_ptr<Case>> cases_;
 };
 
 /// The body of main. `add_pairs` is called once threads and kernels are chosen.

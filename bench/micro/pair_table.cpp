@@ -25,24 +25,19 @@ constexpr const char* kFlops = "GFLOP/s";
 
 }  // namespace
 
-PairTable::PairTable(const std::vector<std::string>& names, bool processor_time) : processor_time_(processor_time) {
-  for (const auto& name : names) rows_.push_back({name, {}, {}, {}, {}});
+PairTable::Row& PairTable::row(const std::string& name) {
+  return *std::find_if(rows_.begin(), rows_.end(), [&](const Row& row) { return row.name == name; });
 }
 
 void PairTable::add(const Run& run) {
   const auto& benchmark = run.run_name.function_name;
-  const auto name = benchmark.substr(benchmark.find('/') + 1);
-  const auto row = std::find_if(rows_.begin(), rows_.end(), [&](const Row& row) { return row.name == name; });
-  if (run.error_occurred) {
-    row->fault = run.error_message;
-    return;
-  }
-  auto& side = benchmark.starts_with("ours/") ? row->ours : row->aten;
-  side.times.push_back(processor_time_ ? run.GetAdjustedCPUTime() : run.GetAdjustedRealTime());
-  for (const auto& [key, counter] : run.counters) {
-    if (key == "share") continue;  // of the limit as it was known by then
+  auto& row = this->row(benchmark.substr(benchmark.find('/') + 1));
+  for (const auto& [key, counter] : run.counters) {  // none if it is void
+    if (key == "share") continue;                    // of the limit as it was known by then
+    auto& side = benchmark.starts_with("ours/") ? row.ours : row.aten;
+    side.times.push_back(processor_time_ ? run.GetAdjustedCPUTime() : run.GetAdjustedRealTime());
     side.rates.push_back(counter.value);
-    row->unit = key;
+    row.unit = key;
   }
 }
 
@@ -52,8 +47,10 @@ void PairTable::ReportRuns(const std::vector<Run>& runs) {
   }
 }
 
-bool PairTable::any_void() const {
-  return std::any_of(rows_.begin(), rows_.end(), [](const Row& row) { return !row.fault.empty(); });
+bool PairTable::empty() const {
+  return std::all_of(rows_.begin(), rows_.end(), [](const Row& row) {
+    return row.fault.empty() && row.ours.times.empty() && row.aten.times.empty();
+  });
 }
 
 std::string PairTable::text(const MachineLimits& limits) const {

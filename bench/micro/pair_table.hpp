@@ -13,8 +13,11 @@ namespace lorica::bench {
 /// Collects the repetitions of the benchmarks ours/NAME and aten/NAME.
 class PairTable : public benchmark::BenchmarkReporter {
  public:
-  /// `names`: of the pairs, in the table's order.
-  PairTable(const std::vector<std::string>& names, bool processor_time);
+  explicit PairTable(bool processor_time) : processor_time_(processor_time) {}
+
+  void add_row(const std::string& name) { rows_.push_back({name, {}, {}, {}, {}}); }
+  void mark_void(const std::string& name, const std::string& fault) { row(name).fault = fault; }
+  bool empty() const;  ///< no row has anything to tell
 
   bool ReportContext(const Context&) override { return true; }
   void ReportRuns(const std::vector<Run>& runs) override;
@@ -22,7 +25,6 @@ class PairTable : public benchmark::BenchmarkReporter {
   /// A line with the limits, and a row for each pair: medians; ATen's time ÷ ours; half the distance between the
   /// extremes as a part of the median, of either side.
   std::string text(const MachineLimits& limits) const;
-  bool any_void() const;
 
  private:
   struct Side {
@@ -32,6 +34,7 @@ class PairTable : public benchmark::BenchmarkReporter {
     std::string name, unit, fault;
     Side ours, aten;
   };
+  Row& row(const std::string& name);
   void add(const Run& run);
 
   std::vector<Row> rows_;
