@@ -83,7 +83,7 @@ Pair forward(const Batch& batch) {
 
 Pair forward_backward(const Batch& batch) {
   const auto ours = std::make_shared<const Ours>(batch);
-  const auto leaf = [](const at::Tensor& x) { return x.clone().requires_grad_(); };
+  const auto leaf = [](const at::Tensor& x) { return x.detach().requires_grad_(); };
   const auto q = leaf(ours->q), k = leaf(ours->k), v = leaf(ours->v);
   return {[=] {
             ours->forward();

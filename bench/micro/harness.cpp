@@ -135,10 +135,6 @@ int run(std::vector<char*> arguments, const std::function<void(Suite&)>& add_pai
   if (benchmark::ReportUnrecognizedArguments(count, arguments.data())) return 2;
 
   LimitMeter meter(thread_count(), kernels::kernel_mode() == kernels::KernelMode::avx2);
-  for (int turn = 0; turn < 10; ++turn) {
-    meter.multiply_add();
-    meter.stream();
-  }
   const auto machine = fmt::format("{}, {} thread{}; ours: {} kernels, ATen: {}", cpu_name(), thread_count(),
                                    thread_count() == 1 ? "" : "s",
                                    kernels::instruction_set_name(kernels::instruction_set()), at::get_cpu_capability());

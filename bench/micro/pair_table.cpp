@@ -62,9 +62,11 @@ std::string PairTable::text(const MachineLimits& limits) const {
     return fmt::format("{:>9.3f} ms {:>8.1f} {:<7} {:>6}  ", median(s.times), rate, unit,
                        limit > 0 ? fmt::format("{:.0f} %", 100 * rate / limit) : "");
   };
-  std::string text =
-      fmt::format("limits: {:.0f} {}, {:.1f} GB/s\n\n{:<{}} {:>36}  {:>36}  {:>8}  {:>9}\n", limits.flops * 1e-9,
-                  kFlops, limits.bytes * 1e-9, "", width, "ours, of the limit", "ATen", "faster", "spread");
+  std::string text = "limits:";
+  if (limits.flops > 0) text += fmt::format(" {:.0f} {}", limits.flops * 1e-9, kFlops);
+  if (limits.bytes > 0) text += fmt::format(" {:.1f} GB/s", limits.bytes * 1e-9);
+  text += fmt::format("\n\n{:<{}} {:>36}  {:>36}  {:>8}  {:>9}\n", "", width, "ours, of the limit",
+                      "ATen, of the limit", "faster", "spread");
   for (const auto& row : rows_) {
     const bool ours = !row.ours.times.empty(), aten = !row.aten.times.empty();
     if (!row.fault.empty()) text += fmt::format("{:<{}}  void: {}\n", row.name, width, row.fault);
