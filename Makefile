@@ -112,6 +112,12 @@ bench: ## Beside PEFT, bitsandbytes, TRL and tokenizers; BENCH_ARGS goes to benc
 	@$(MAKE) --no-print-directory compile TARGETS="lorica tokenize_lines"
 	@$(PYTHON) bench/versus/run --build $(BUILD) $(BENCH_ARGS)
 
+.PHONY: bench-micro
+bench-micro: setup ## Each kernel beside ATen and the limits; BENCH_ARGS: --threads N, --kernels avx2, --benchmark_filter=…
+	@grep -qs '^LORICA_BENCH:BOOL=ON$$' $(BUILD)/CMakeCache.txt || $(CONFIGURE) --preset release -B $(BUILD) -DLORICA_BENCH=ON
+	@$(MAKE) --no-print-directory compile TARGETS=bench_micro
+	@failed=0; for program in $(BUILD)/bench/micro/*_bench; do echo "== $${program##*/}"; $$program $(BENCH_ARGS) || failed=1; done; exit $$failed
+
 ##@ Source
 .PHONY: format format-check tidy docs docs-check
 format: ## Format the C++ sources (clang-format 14)

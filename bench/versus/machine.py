@@ -47,7 +47,7 @@ def processor() -> str:
 def run_limit(settings: Settings, *arguments) -> str:
     """What limit.cpp says of multiply-adds that never leave the registers, on the cores of the comparison."""
     program, source = settings.work / "limit", HERE / "limit.cpp"
-    if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
+    if not program.exists() or program.stat().st_mtime < max(file.stat().st_mtime for file in (source, source.with_suffix(".hpp"))):
         subprocess.run([os.environ.get("CXX", "g++"), "-O2", "-std=c++20", "-pthread", source, "-o", program], check=True)
     return watched([program, settings.threads, *arguments], settings).output
 
