@@ -36,6 +36,9 @@ Extent checked(const BlockProduct& product, const BlockProduct::Column& column) 
     extent.depth += k;
   }
   ensure(extent.width >= 0, "a product without a factor");
+  for (std::size_t i = product.given; column.feeds && i < product.a.size(); ++i) {
+    ensure(column.b[i].empty(), "a column that feeds a product's operand reads such a one itself");
+  }
   ensure(column.bias == nullptr || column.beta == 0.0f, "a product with a bias and beta {}", column.beta);
   return extent;
 }
@@ -70,7 +73,7 @@ void gemm(const BlockProduct& product) {
   ensure(!product.a.empty(), "a product without an operand");
   const std::int64_t m = product.a.front().logical_rows();
   for (const auto& a : product.a) ensure(a.logical_rows() == m, "operands of {} and {} rows", m, a.logical_rows());
-  BlockProduct work{product.a, {}};
+  BlockProduct work{product.a, {}, product.given};
   for (const auto& column : product.columns) {
     const auto extent = checked(product, column);
     if (m == 0 || extent.width == 0) continue;
@@ -84,7 +87,7 @@ void gemm(const BlockProduct& product) {
 }
 
 void gemm(const MatrixSource& a, const MatrixSource& b, float beta, float* c, std::int64_t stride) {
-  gemm(BlockProduct{{a}, {{{b}, c, stride, beta, nullptr}}});
+  gemm(BlockProduct{{a}, {{{b}, c, stride, beta}}});
 }
 
 }  // namespace lorica::kernels

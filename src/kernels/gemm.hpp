@@ -48,9 +48,10 @@ MatrixSource transposed(MatrixSource matrix);
 /// So for a weight W [out, in]: y = x Wᵀ is gemm(x, transposed(W), …), dx = dy W is gemm(dy, W, …).
 void gemm(const MatrixSource& a, const MatrixSource& b, float beta, float* c, std::int64_t stride);
 
-/// A product of matrices of blocks: c_j = Σ_i a_i · b_ij + beta_j · c_j + bias_j. What several products share is read
-/// and packed once: projections of one input (the same a, several c), gradients that meet in one input (several a, the
-/// same c), a low-rank term on top of a weight (one more a and b).
+/// A product of matrices of blocks: c_j = alpha_j · Σ_i a_i · b_ij + beta_j · c_j + bias_j. What several products share
+/// is read and packed once: projections of one input (the same a, several c), gradients that meet in one input (several
+/// a, the same c), a low-rank term on top of a weight (one more a and b), which may itself be made on the way: x Wᵀ +
+/// (x Aᵀ) Bᵀ is the columns u = x Aᵀ and y = x Wᵀ + u Bᵀ of one product.
 struct BlockProduct {
   struct Column {
     std::vector<MatrixSource> b;  ///< [k_i, n_j] for each a; a default-made one is zero and costs nothing
@@ -58,9 +59,12 @@ struct BlockProduct {
     std::int64_t stride = 0;
     float beta = 0;               ///< 0: c is not read
     const float* bias = nullptr;  ///< float32 [n_j], added to each row, or null; only with beta 0
+    float alpha = 1;
+    bool feeds = false;  ///< an a beyond `given` reads this c; its own blocks are zero there
   };
   std::vector<MatrixSource> a;  ///< [m, k_i]
   std::vector<Column> columns;
+  std::size_t given = static_cast<std::size_t>(-1);  ///< the first so many a are there before; the others are fed
 };
 
 /// Sums run over i in order, each in blocks of k_i as above. Error if the shapes do not fit.

@@ -30,7 +30,7 @@ class Lines {
   std::int64_t rows_ = 0, stride_ = 0, in_column_ = 0, left_ = 0;
 };
 
-/// tile_columns columns of b: row p at data + p · stride elements of `type`, float32 or bfloat16.
+/// Columns of b: row p at data + p · stride elements of `type`, float32 or bfloat16.
 struct Columns {
   const void* data = nullptr;
   std::int64_t stride = 0;
@@ -39,11 +39,12 @@ struct Columns {
 
 struct GemmKernel {
   int tile_rows, tile_columns;  ///< of the tile of c that stays in registers
+  int lanes;                    ///< what its columns are a multiple of
 
-  /// c [rows, tile_columns] = a · b + beta · c (not read if beta is 0) with 1 ≤ rows ≤ tile_rows; a packed [k, rows],
-  /// b [k, tile_columns]. Asks for some of `lines`.
-  void (*tile)(int rows, std::int64_t k, const float* a, const Columns& b, float beta, float* c, std::int64_t stride,
-               Lines& lines);
+  /// c [rows, columns] = alpha · a · b + beta · c (not read if beta is 0) with 1 ≤ rows ≤ tile_rows; a packed [k,
+  /// rows], b [k, columns], columns a multiple of lanes up to tile_columns. Asks for some of `lines`.
+  void (*tile)(int rows, int columns, std::int64_t k, const float* a, const Columns& b, float alpha, float beta,
+               float* c, std::int64_t stride, Lines& lines);
 
   /// Stored rows side by side: out[j · panel + i] = the stored element (row + i, column + j), widened, for i < rows and
   /// j < columns; 0 for rows ≤ i < panel. `matrix`'s transposition is ignored.

@@ -56,13 +56,15 @@ struct Slice {
 /// Slices that are packed together.
 struct Chunk {
   std::size_t begin, end;
+  std::size_t fed;      ///< from this one on they read what columns of this product give, up to `end`
   std::int64_t length;  ///< the sum of their counts
 };
 
-/// A panel of tile_columns columns of one c.
+/// Up to tile_columns columns of one c.
 struct Panel {
   std::size_t column;
   std::int64_t first, width;
+  std::int64_t lanes;  ///< the width in whole lanes
 };
 
 class Blocked {
@@ -78,8 +80,15 @@ class Blocked {
     for (row_ = 0; row_ < m_; row_ += packed_rows_) {
       rows_ = std::min(packed_rows_, m_ - row_);
       for (const auto& chunk : chunks_) {
-        pack_a(chunk);
-        multiply(chunk);
+        make_room(chunk);
+        pack_a(chunk.begin, chunk.fed);
+        if (chunk.fed < chunk.end) {
+          multiply(chunk, 0, feeding_);
+          pack_a(chunk.fed, chunk.end);
+          multiply(chunk, feeding_, panels_.size());
+        } else {
+          multiply(chunk, 0, panels_.size());
+        }
       }
     }
   }
@@ -110,27 +119,38 @@ class Blocked {
     cached_rows_ = divide_up(panels, divide_up(panels, tall)) * tile_rows_;
     for (std::size_t i = 0; i < slices_.size(); ++i) {
       auto& slice = slices_[i];
-      if (chunks_.empty() || (chunks_.back().length + slice.count) * packed_rows_ * 4 > kPackedLimit) {
-        chunks_.push_back({i, i, 0});
+      const bool fed = slice.term >= product_.given;  // little, and read last: it needs no chunk of its own
+      if (chunks_.empty() || (!fed && (chunks_.back().length + slice.count) * packed_rows_ * 4 > kPackedLimit)) {
+        chunks_.push_back({i, i, i, 0});
       }
       auto& chunk = chunks_.back();
       slice.offset = chunk.length;
       chunk.length += slice.count;
       chunk.end = i + 1;
+      if (!fed) chunk.fed = chunk.end;
     }
   }
 
   void cut_columns() {
+    first_slice_.resize(product_.columns.size());
+    cut_columns(true);
+    feeding_ = panels_.size();
+    cut_columns(false);
+  }
+
+  void cut_columns(bool feeding) {
     for (std::size_t column = 0; column < product_.columns.size(); ++column) {
+      if (product_.columns[column].feeds != feeding) continue;
       const auto& blocks = product_.columns[column].b;
       const auto block = std::find_if(blocks.begin(), blocks.end(), [](const auto& b) { return !b.empty(); });
       const std::int64_t n = block->logical_columns(), wide = kernel_.tile_columns;
       for (std::int64_t first = 0; first < n; first += wide) {
-        panels_.push_back({column, first, std::min(wide, n - first)});
+        const std::int64_t width = std::min(wide, n - first);
+        panels_.push_back({column, first, width, round_up(width, kernel_.lanes)});
       }
       const auto term = static_cast<std::size_t>(block - blocks.begin());
       const auto slice = std::find_if(slices_.begin(), slices_.end(), [&](const Slice& s) { return s.term >= term; });
-      first_slice_.push_back(static_cast<std::size_t>(slice - slices_.begin()));
+      first_slice_[column] = static_cast<std::size_t>(slice - slices_.begin());
     }
   }
 
@@ -139,16 +159,20 @@ class Blocked {
     return buffer_ + slice.offset * rows_ + row * slice.count;
   }
 
-  void pack_a(const Chunk& chunk) {
+  void make_room(const Chunk& chunk) {
     static thread_local Scratch scratch;
     buffer_ = scratch.get(rows_ * chunk.length);
+  }
+
+  /// The slices [first, end) of a chunk.
+  void pack_a(std::size_t first, std::size_t end) {
     const std::int64_t panels = divide_up(rows_, tile_rows_);
-    const auto slices = static_cast<std::int64_t>(chunk.end - chunk.begin);
+    const auto slices = static_cast<std::int64_t>(end - first);
     const std::int64_t grain = std::max<std::int64_t>(1, (1 << 15) / (tile_rows_ * depth_));
-    parallel_for(panels * slices, grain, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i) {
+    parallel_for(panels * slices, grain, [&](std::int64_t from, std::int64_t to) {
+      for (std::int64_t i = from; i < to; ++i) {
         const std::int64_t row = i / slices * tile_rows_;
-        const auto& slice = slices_[chunk.begin + static_cast<std::size_t>(i % slices)];
+        const auto& slice = slices_[first + static_cast<std::size_t>(i % slices)];
         const auto& a = product_.a[slice.term];
         const std::int64_t width = std::min(tile_rows_, rows_ - row);
         float* out = packed_a(row, slice);
@@ -161,35 +185,40 @@ class Blocked {
     });
   }
 
-  /// Where runs of panels begin, and the end: they get shorter towards it, so that the threads finish together.
-  std::vector<std::int64_t> runs() const {
-    const auto panels = static_cast<std::int64_t>(panels_.size()), threads = std::int64_t{thread_count()};
-    std::vector<std::int64_t> begins{0};
-    while (begins.back() < panels) {
-      const std::int64_t left = panels - begins.back();
-      begins.push_back(begins.back() + std::clamp<std::int64_t>(left / (2 * threads), 1, kRunPanels));
+  /// Where runs of the panels [first, end) begin, and the end: they get shorter towards it, so that the threads finish
+  /// together.
+  static std::vector<std::int64_t> runs(std::int64_t first, std::int64_t end) {
+    std::vector<std::int64_t> begins{first};
+    while (begins.back() < end) {
+      const std::int64_t left = end - begins.back();
+      begins.push_back(begins.back() + std::clamp<std::int64_t>(left / (2 * thread_count()), 1, kRunPanels));
     }
     return begins;
   }
 
-  /// Few columns and many threads: the rows are cut too, and each part packs B for itself.
-  void multiply(const Chunk& chunk) {
-    const auto panels = static_cast<std::int64_t>(panels_.size());
+  /// The panels [first, end), over all slices of the chunk that their columns have. Few columns and many threads: the
+  /// rows are cut too, and each part packs B for itself.
+  void multiply(const Chunk& chunk, std::size_t first, std::size_t end) {
+    const auto panels = static_cast<std::int64_t>(end - first);
+    if (panels == 0) return;
     const std::int64_t tall = divide_up(rows_, tile_rows_), wanted = 2 * std::int64_t{thread_count()};
     const std::int64_t parts = panels >= wanted ? 1 : std::clamp<std::int64_t>(wanted / panels, 1, divide_up(tall, 8));
     const std::int64_t part_rows = divide_up(tall, parts) * tile_rows_;
-    const auto begins = runs();
+    const auto begins = runs(static_cast<std::int64_t>(first), static_cast<std::int64_t>(end));
     parallel_each(static_cast<std::int64_t>(begins.size() - 1) * parts, [&](std::int64_t i) {
       const auto run = static_cast<std::size_t>(i / parts);
-      const std::int64_t first = i % parts * part_rows, last = std::min(rows_, first + part_rows);
-      if (first < last) run_product(chunk, begins[run], begins[run + 1], first, last);
+      const std::int64_t top = i % parts * part_rows, bottom = std::min(rows_, top + part_rows);
+      if (top < bottom) run_product(chunk, begins[run], begins[run + 1], top, bottom);
     });
   }
 
-  /// Whether tiles read `count` rows of this matrix where they lie: if they run along c's, few tiles use them, and they
-  /// stay in the second cache meanwhile, which rows some powers of two apart share a small part of.
+  /// Whether tiles read `count` rows of this matrix where they lie: if they run along c's and are a panel as they are,
+  /// or few tiles use them and they stay in the second cache meanwhile, which rows some powers of two apart share a
+  /// small part of.
   bool is_read_in_place(const MatrixSource& b, std::int64_t count, std::int64_t rows) const {
-    if (b.transposed || b.packed() || b.type == FloatType::f16 || rows > kDirectTiles * tile_rows_) return false;
+    if (b.transposed || b.packed() || b.type == FloatType::f16) return false;
+    if (b.stride <= kernel_.tile_columns) return true;
+    if (rows > kDirectTiles * tile_rows_) return false;
     const std::int64_t apart = b.stride * static_cast<std::int64_t>(float_size(b.type)), cache = second_cache();
     const std::int64_t rows_that_stay = cache / std::max(kLine, std::gcd(apart, cache / 8));
     return count <= rows_that_stay / 2;
@@ -206,21 +235,24 @@ class Blocked {
       const auto& b = product_.columns[panel(j).column].b[slice.term];
       next = j + 1;
       if (b.empty()) continue;
-      if (panel(j).width == wide && is_read_in_place(b, slice.count, rows)) {
+      if (panel(j).width == panel(j).lanes && is_read_in_place(b, slice.count, rows)) {
         const auto at = (slice.begin * b.stride + panel(j).first) * static_cast<std::int64_t>(float_size(b.type));
         found[static_cast<std::size_t>(j)] = {static_cast<const char*>(b.data) + at, b.stride, b.type};
         continue;
       }
       float* const packed = out + j * wide * slice.count;
       if (b.transposed) {
-        kernel_.turn(b, panel(j).first, panel(j).width, slice.begin, slice.count, wide, packed);
-      } else {
-        while (next < group && panel(next).column == panel(j).column) ++next;
-        const std::int64_t width = panel(next - 1).first + panel(next - 1).width - panel(j).first;
-        kernel_.cut(b, slice.begin, slice.count, panel(j).first, width, wide, wide * slice.count, packed);
+        const std::int64_t narrow = panel(j).lanes;
+        kernel_.turn(b, panel(j).first, panel(j).width, slice.begin, slice.count, narrow, packed);
+        found[static_cast<std::size_t>(j)] = {packed, narrow, FloatType::f32};
+        continue;
       }
+      while (next < group && panel(next).column == panel(j).column) ++next;
+      const std::int64_t width = panel(next - 1).first + panel(next - 1).width - panel(j).first;
+      const std::int64_t each = next == j + 1 ? panel(j).lanes : wide;
+      kernel_.cut(b, slice.begin, slice.count, panel(j).first, width, each, wide * slice.count, packed);
       for (std::int64_t i = j; i < next; ++i) {
-        found[static_cast<std::size_t>(i)] = {out + i * wide * slice.count, wide, FloatType::f32};
+        found[static_cast<std::size_t>(i)] = {out + i * wide * slice.count, each, FloatType::f32};
       }
     }
     return found;
@@ -287,28 +319,21 @@ class Blocked {
     const bool is_first = s == first_slice_[panel.column];
     const float* bias = is_first && column.bias != nullptr ? column.bias + panel.first : nullptr;
     const float beta = is_first && bias == nullptr ? column.beta : 1.0f;
+    float beyond[16 * 64];  // a tile that reaches beyond c's last column is made here
+    const bool fits = panel.width == panel.lanes;
     for (std::int64_t row = first; row < last; row += tile_rows_) {
       const int rows = static_cast<int>(std::min(tile_rows_, rows_ - row));
       float* target = column.c + (row_ + row) * column.stride + panel.first;
       for (int i = 0; bias != nullptr && i < rows; ++i) std::copy_n(bias, panel.width, target + i * column.stride);
-      if (panel.width == kernel_.tile_columns) {
-        kernel_.tile(rows, slice.count, packed_a(row, slice), b, beta, target, column.stride, lines);
-      } else {
-        partial_tile(rows, slice.count, packed_a(row, slice), b, beta, target, column.stride, panel.width, lines);
-      }
+      kernel_.tile(rows, static_cast<int>(panel.lanes), slice.count, packed_a(row, slice), b, column.alpha,
+                   fits ? beta : 0.0f, fits ? target : beyond, fits ? column.stride : panel.lanes, lines);
+      if (!fits) add_part(beyond, rows, panel, beta, target, column.stride);
     }
   }
 
-  /// A tile that reaches beyond c's last column.
-  void partial_tile(int rows, std::int64_t count, const float* a, const Columns& b, float beta, float* c,
-                    std::int64_t stride, std::int64_t width, Lines& lines) const {
-    float tile[16 * 64];
-    kernel_.tile(rows, count, a, b, 0.0f, tile, kernel_.tile_columns, lines);
-    for (int i = 0; i < rows; ++i) {
-      for (std::int64_t j = 0; j < width; ++j) {
-        float& target = c[i * stride + j];
-        target = beta == 0.0f ? tile[i * kernel_.tile_columns + j] : tile[i * kernel_.tile_columns + j] + beta * target;
-      }
+  static void add_part(const float* tile, int rows, const Panel& panel, float beta, float* c, std::int64_t stride) {
+    for (int i = 0; i < rows; ++i, tile += panel.lanes, c += stride) {
+      for (std::int64_t j = 0; j < panel.width; ++j) c[j] = beta == 0.0f ? tile[j] : tile[j] + beta * c[j];
     }
   }
 
@@ -317,7 +342,8 @@ class Blocked {
   const std::int64_t m_;
   std::vector<Slice> slices_;
   std::vector<Chunk> chunks_;
-  std::vector<Panel> panels_;
+  std::vector<Panel> panels_;             ///< those of columns that feed come first
+  std::size_t feeding_ = 0;               ///< how many those are
   std::vector<std::size_t> first_slice_;  ///< by column: where its sum begins
   std::int64_t depth_ = 0;                ///< of the deepest slice
   std::int64_t tile_rows_ = 0, cached_rows_ = 0, packed_rows_ = 0;

@@ -3,7 +3,7 @@
 // further blocks, so that no output is read and written again for them.
 #include <ATen/ATen.h>
 
-#include <optional>
+#include <algorithm>
 
 #include "model/ops/linear_group_state.hpp"
 
@@ -32,27 +32,6 @@ at::Tensor transposed_product(const at::Tensor& a, const at::Tensor& b) {
   return c;
 }
 
-/// Sets every member's projection s · dropout(x) Aᵀ.
-void project(GroupState& state, const at::Tensor& x) {
-  BlockProduct together{{matrix_of(x)}, {}};
-  for (auto& member : state.members) {
-    if (!member.low_rank()) continue;
-    member.projected = at::empty({x.size(0), member.a.size(0)}, x.options());
-    const auto a = transposed(matrix_of(member.a));
-    const auto rank = member.a.size(0);
-    if (member.dropout.active()) {
-      const auto dropped = member.dropout.apply(x);
-      kernels::gemm(matrix_of(dropped), a, 0, data_of(member.projected), rank);
-    } else {
-      together.columns.push_back({{a}, data_of(member.projected), rank, 0, nullptr});
-    }
-  }
-  kernels::gemm(together);
-  for (auto& member : state.members) {
-    if (member.low_rank()) member.projected.mul_(member.scaling);
-  }
-}
-
 /// The gradients of the members' projections, [T, r] each: s · dy B, as slices of one tensor, so that members that
 /// share an input can also share a product with it.
 struct ProjectionGradients {
@@ -63,67 +42,75 @@ struct ProjectionGradients {
 ProjectionGradients projection_gradients(const GroupState& state, const std::vector<at::Tensor>& grads) {
   ProjectionGradients result;
   std::int64_t ranks = 0, tokens = 0;
+  const auto has_one = [&](std::size_t i) { return grads[i].defined() && state.members[i].low_rank(); };
   for (std::size_t i = 0; i < grads.size(); ++i) {
-    if (!grads[i].defined() || !state.members[i].low_rank()) continue;
+    if (!has_one(i)) continue;
     ranks += state.members[i].a.size(0);
     tokens = grads[i].size(0);
   }
   result.parts.resize(grads.size());
   if (ranks == 0) return result;
   result.all = at::empty({tokens, ranks}, at::kFloat);
-  BlockProduct product;
   std::int64_t begin = 0;
   for (std::size_t i = 0; i < grads.size(); ++i) {
-    if (!grads[i].defined() || !state.members[i].low_rank()) continue;
+    if (!has_one(i)) continue;
     const auto rank = state.members[i].a.size(0);
     result.parts[i] = result.all.narrow(1, begin, rank);
     begin += rank;
-    std::vector<MatrixSource> blocks(product.a.size());
-    blocks.push_back(matrix_of(state.members[i].b));
-    product.a.push_back(matrix_of(grads[i]));
-    product.columns.push_back({std::move(blocks), data_of(result.parts[i]), ranks, 0, nullptr});
-  }
-  for (auto& column : product.columns) column.b.resize(product.a.size());
-  kernels::gemm(product);
-  for (std::size_t i = 0; i < grads.size(); ++i) {
-    if (result.parts[i].defined()) result.parts[i].mul_(state.members[i].scaling);
   }
   return result;
 }
 
-/// dx = Σ dy W + (s · dy B) A, where a dropped term is added by itself.
-at::Tensor input_gradient(const GroupState& state, const std::vector<at::Tensor>& grads,
-                          const ProjectionGradients& projections) {
+/// Makes the projections' gradients and, if `dx` is defined, the input's: Σ dy W + (s · dy B) A, in one product. A
+/// dropped term is added to dx by itself.
+void multiply_gradients(const GroupState& state, const std::vector<at::Tensor>& grads,
+                        const ProjectionGradients& projections, const at::Tensor& dx) {
   const auto weights = weights_of(state);
   BlockProduct product;
-  BlockProduct::Column column;
+  BlockProduct::Column input;
   const auto add = [&](const at::Tensor& a, const MatrixSource& b) {
     product.a.push_back(matrix_of(a));
-    column.b.push_back(b);
+    input.b.push_back(b);
   };
-  std::int64_t tokens = 0;
+  const auto feeds = [&](std::size_t i) {
+    return dx.defined() && projections.parts[i].defined() && !state.members[i].dropout.active();
+  };
   for (std::size_t i = 0; i < grads.size(); ++i) {
     if (!grads[i].defined()) continue;
-    tokens = grads[i].size(0);
     add(grads[i], weights[i].source);
+    if (!projections.parts[i].defined()) continue;
+    std::vector<MatrixSource> blocks(product.a.size());
+    blocks.back() = matrix_of(state.members[i].b);
+    const auto& part = projections.parts[i];
+    product.columns.push_back({.b = std::move(blocks),
+                               .c = data_of(part),
+                               .stride = part.stride(0),
+                               .alpha = static_cast<float>(state.members[i].scaling),
+                               .feeds = feeds(i)});
   }
+  product.given = product.a.size();
   for (std::size_t i = 0; i < grads.size(); ++i) {
-    const auto& member = state.members[i];
-    if (projections.parts[i].defined() && !member.dropout.active()) add(projections.parts[i], matrix_of(member.a));
+    if (feeds(i)) add(projections.parts[i], matrix_of(state.members[i].a));
   }
-  auto dx = at::empty({tokens, state.members.front().weight->shape[1]}, at::kFloat);
-  column.c = data_of(dx);
-  column.stride = dx.size(1);
-  product.columns.push_back(std::move(column));
+  if (dx.defined()) {
+    input.c = data_of(dx);
+    input.stride = dx.size(1);
+    product.columns.push_back(std::move(input));
+  }
+  for (auto& column : product.columns) column.b.resize(product.a.size());
   kernels::gemm(product);
-  for (std::size_t i = 0; i < grads.size(); ++i) {
+  for (std::size_t i = 0; i < grads.size() && dx.defined(); ++i) {
     const auto& member = state.members[i];
     if (!projections.parts[i].defined() || !member.dropout.active()) continue;
     auto part = at::empty_like(dx);
     kernels::gemm(matrix_of(projections.parts[i]), matrix_of(member.a), 0, data_of(part), part.size(1));
     dx.add_(member.dropout.apply(part));
   }
-  return dx;
+}
+
+at::Tensor empty_input_gradient(const GroupState& state, const std::vector<at::Tensor>& grads) {
+  const auto one = std::find_if(grads.begin(), grads.end(), [](const at::Tensor& grad) { return grad.defined(); });
+  return at::empty({one == grads.end() ? 0 : one->size(0), state.members.front().weight->shape[1]}, at::kFloat);
 }
 
 /// dA = (s · dy B)ᵀ dropout(x), all that read the same x in one product.
@@ -151,10 +138,33 @@ void add_a_gradients(const GroupState& state, const ProjectionGradients& project
 }  // namespace
 
 std::vector<at::Tensor> forward_in_kernel(GroupState& state, const at::Tensor& x) {
-  project(state, x);
   const auto weights = weights_of(state);
-  std::vector<at::Tensor> outputs, biases;
   BlockProduct product{{matrix_of(x)}, {}};
+  std::vector<std::size_t> terms(state.members.size());  // which operand a member's projection s · dropout(x) Aᵀ is
+  const auto add_projections = [&](bool dropped) {
+    for (std::size_t i = 0; i < state.members.size(); ++i) {
+      auto& member = state.members[i];
+      if (!member.low_rank() || member.dropout.active() != dropped) continue;
+      member.projected = at::empty({x.size(0), member.a.size(0)}, x.options());
+      BlockProduct::Column column{.b = {transposed(matrix_of(member.a))},
+                                  .c = data_of(member.projected),
+                                  .stride = member.a.size(0),
+                                  .alpha = static_cast<float>(member.scaling),
+                                  .feeds = !dropped};
+      if (dropped) {
+        const auto input = member.dropout.apply(x);
+        kernels::gemm(BlockProduct{{matrix_of(input)}, {column}});
+      } else {
+        product.columns.push_back(std::move(column));
+      }
+      terms[i] = product.a.size();
+      product.a.push_back(matrix_of(member.projected));
+    }
+  };
+  add_projections(true);
+  product.given = product.a.size();
+  add_projections(false);
+  std::vector<at::Tensor> outputs, biases;
   for (std::size_t i = 0; i < state.members.size(); ++i) {
     const auto& member = state.members[i];
     const auto out = member.weight->shape[0];
@@ -162,12 +172,11 @@ std::vector<at::Tensor> forward_in_kernel(GroupState& state, const at::Tensor& x
     if (member.bias.defined()) biases.push_back(member.bias.to(at::kFloat).contiguous());
     std::vector<MatrixSource> blocks(product.a.size());
     blocks[0] = transposed(weights[i].source);
-    if (member.low_rank()) {
-      product.a.push_back(matrix_of(member.projected));
-      blocks.push_back(transposed(matrix_of(member.b)));
-    }
-    product.columns.push_back(
-        {std::move(blocks), data_of(y), out, 0, member.bias.defined() ? data_of(biases.back()) : nullptr});
+    if (member.low_rank()) blocks[terms[i]] = transposed(matrix_of(member.b));
+    product.columns.push_back({.b = std::move(blocks),
+                               .c = data_of(y),
+                               .stride = out,
+                               .bias = member.bias.defined() ? data_of(biases.back()) : nullptr});
     outputs.push_back(std::move(y));
   }
   for (auto& column : product.columns) column.b.resize(product.a.size());
@@ -186,8 +195,11 @@ std::vector<at::Tensor> backward_in_kernel(const GroupState& state, const std::v
   }
   ProjectionGradients projections;
   projections.parts.resize(grads.size());
-  if (wanted.input || trains_a) projections = projection_gradients(state, grads);
-  if (wanted.input) result[0] = input_gradient(state, grads, projections);
+  if (wanted.input || trains_a) {
+    projections = projection_gradients(state, grads);
+    if (wanted.input) result[0] = empty_input_gradient(state, grads);
+    multiply_gradients(state, grads, projections, result[0]);
+  }
   const auto x = trains_a || trains_weight ? state.input.get().contiguous() : at::Tensor();
   if (trains_a) add_a_gradients(state, projections, x, wanted, result);
   for (std::size_t i = 0; i < grads.size(); ++i) {
