@@ -1,5 +1,6 @@
 #include "kernels/gemm.hpp"
 
+#include <algorithm>
 #include <bit>
 
 #include "base/error.hpp"
@@ -73,6 +74,10 @@ void gemm(const BlockProduct& product) {
   ensure(!product.a.empty(), "a product without an operand");
   const std::int64_t m = product.a.front().logical_rows();
   for (const auto& a : product.a) ensure(a.logical_rows() == m, "operands of {} and {} rows", m, a.logical_rows());
+  for (std::size_t i = product.given; i < product.a.size(); ++i) {
+    const auto feeds = [&](const auto& column) { return column.feeds && column.c == product.a[i].data; };
+    ensure(std::any_of(product.columns.begin(), product.columns.end(), feeds), "operand {} is fed by no column", i);
+  }
   BlockProduct work{product.a, {}, product.given};
   for (const auto& column : product.columns) {
     const auto extent = checked(product, column);

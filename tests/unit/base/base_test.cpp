@@ -117,6 +117,19 @@ TEST(Parallel, CoversTheRangeOnceAndKeepsToTheGrain) {
   }
 }
 
+TEST(Parallel, EachItemOnce) {
+  for (const std::int64_t count : {0, 1, 2, 7, 1000}) {
+    std::vector<std::atomic<int>> visits(static_cast<std::size_t>(count));
+    parallel_each(count, [&](std::int64_t i) { ++visits[static_cast<std::size_t>(i)]; });
+    for (const auto& visit : visits) ASSERT_EQ(visit, 1);
+  }
+  EXPECT_THROW(parallel_each(100,
+                             [](std::int64_t i) {
+                               if (i == 60) throw DataError("x");
+                             }),
+               DataError);
+}
+
 TEST(Parallel, ExceptionsReachTheCallerAndThePoolGoesOn) {
   for (int round = 0; round < 3; ++round) {
     EXPECT_THROW(parallel_for(1000, 1,

@@ -247,6 +247,68 @@ TEST(Gemm, ProductsOfBlocks) {
   }
 }
 
+/// y_j = x W_jᵀ + u_j B_jᵀ with u_j = s_j · x A_jᵀ in one product, against the same in two: few rows and so many that
+/// they are packed in parts, k in one slice and in several, ranks around the lanes.
+TEST(Gemm, ColumnsThatFeedAnOperand) {
+  const ModeGuard guard;
+  for (const auto mode : all_modes()) {
+    set_kernel_mode(mode);
+    for (const auto& [m, k] : std::vector<std::pair<std::int64_t, std::int64_t>>{{19, 70}, {900, 960}, {40, 2100}}) {
+      if (mode == KernelMode::reference && m * k > 100000) continue;
+      SCOPED_TRACE(fmt::format("{}: {} × {}", instruction_set_name(instruction_set()), m, k));
+      const std::vector<std::int64_t> ranks = {16, 5, 40}, widths = {96, 33, 200};
+      const Stored x(Storage::f32, m, k, 1, 3);
+      std::vector<std::unique_ptr<Stored>> kept;
+      const auto stored = [&](Storage storage, std::int64_t rows, std::int64_t columns) -> const MatrixSource& {
+        return kept.emplace_back(std::make_unique<Stored>(storage, rows, columns, kept.size()))->source;
+      };
+      const auto fresh = [&](std::int64_t n) {
+        return std::vector<float>(static_cast<std::size_t>(m * n), std::nanf(""));
+      };
+      std::vector<std::vector<float>> u, y, expected_u, expected_y;
+      BlockProduct product{{x.source}, {}, 1};
+      for (std::size_t j = 0; j < ranks.size(); ++j) {
+        const float scale = 0.5f + static_cast<float>(j);
+        const auto a = transposed(stored(Storage::f32, ranks[j], k)),
+                   w = transposed(stored(Storage::nf4, widths[j], k));
+        const auto b = transposed(stored(Storage::bf16, widths[j], ranks[j]));
+        u.push_back(fresh(ranks[j])), y.push_back(fresh(widths[j]));
+        expected_u.push_back(u.back()), expected_y.push_back(y.back());
+        gemm(BlockProduct{{x.source}, {{.b = {a}, .c = expected_u[j].data(), .stride = ranks[j], .alpha = scale}}});
+        const auto read = dense_matrix(expected_u[j].data(), FloatType::f32, m, ranks[j], ranks[j]);
+        gemm(BlockProduct{{x.source, read}, {{.b = {w, b}, .c = expected_y[j].data(), .stride = widths[j]}}});
+        product.a.push_back(dense_matrix(u[j].data(), FloatType::f32, m, ranks[j], ranks[j]));
+        std::vector<MatrixSource> blocks(j + 2);
+        blocks[0] = w, blocks[j + 1] = b;
+        product.columns.push_back({.b = std::move(blocks), .c = y[j].data(), .stride = widths[j]});
+        product.columns.push_back({.b = {a}, .c = u[j].data(), .stride = ranks[j], .alpha = scale, .feeds = true});
+      }
+      for (auto& column : product.columns) column.b.resize(product.a.size());
+      gemm(product);
+      for (std::size_t j = 0; j < ranks.size(); ++j) {
+        EXPECT_EQ(expected_u[j], u[j]) << "column " << j;
+        EXPECT_EQ(expected_y[j], y[j]) << "column " << j;
+      }
+    }
+  }
+}
+
+/// Rows as far apart as a power of two, and matrices that are a panel as they are: read where they lie, or not.
+TEST(Gemm, FewRowsByManyColumns) {
+  const ModeGuard guard;
+  for (const auto mode : all_modes()) {
+    set_kernel_mode(mode);
+    SCOPED_TRACE(instruction_set_name(instruction_set()));
+    for (const auto storage : {Storage::f32, Storage::bf16}) {
+      for (const std::int64_t columns : {16, 64, 1024, 1030}) {
+        const Stored b(storage, 300, columns, 3);
+        expect_product(Stored(Storage::f32, 300, 16, 4), true, b, false, 0);
+        expect_product(Stored(Storage::f32, 20, 300, 5), false, b, false, 1);
+      }
+    }
+  }
+}
+
 TEST(Gemm, NothingToSum) {
   std::vector<float> c = {1, 2, 3, 4};
   const auto none = dense_matrix(nullptr, FloatType::f32, 2, 0, 0);
@@ -273,6 +335,12 @@ TEST(Gemm, RefusesWhatDoesNotFit) {
   EXPECT_THROW(packed_matrix(Code4::nf4, nullptr, nullptr, 64, 4, 4), Error);
   EXPECT_THROW(gemm(BlockProduct{{square, flat}, {{{square, square}, c.data(), 4, 0, nullptr}}}), Error);
   EXPECT_THROW(gemm(BlockProduct{{square, square}, {{{square}, c.data(), 4, 0, nullptr}}}), Error);
+  std::vector<float> d(16);
+  const auto made = dense_matrix(c.data(), FloatType::f32, 4, 4, 4);
+  EXPECT_THROW(gemm(BlockProduct{{square, made}, {{{square, square}, d.data(), 4}}, 1}), Error);  // nobody makes it
+  EXPECT_THROW(
+      gemm(BlockProduct{{square, made}, {{.b = {square, square}, .c = c.data(), .stride = 4, .feeds = true}}, 1}),
+      Error);  // it reads itself
   EXPECT_THROW(gemm(BlockProduct{{square}, {{{MatrixSource()}, c.data(), 4, 0, nullptr}}}), Error);
 }
 
