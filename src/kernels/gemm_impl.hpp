@@ -5,6 +5,8 @@
 
 namespace lorica::kernels {
 
+constexpr std::int64_t kLine = 64;  // bytes of a cache line
+
 /// Lines of memory that will be read soon. A tile asks for them one by one while it multiplies: memory would keep
 /// whoever reads them waiting otherwise.
 class Lines {
@@ -25,7 +27,6 @@ class Lines {
   }
 
  private:
-  static constexpr std::int64_t kLine = 64;
   const char* at_ = nullptr;
   std::int64_t rows_ = 0, stride_ = 0, in_column_ = 0, left_ = 0;
 };

@@ -20,7 +20,6 @@ namespace {
 
 // Rows of memory that are far apart: the hardware doesn't foresee the next one, so it is asked for this many early.
 constexpr std::int64_t kRowsAhead = 8;
-constexpr std::int64_t kLine = 64;  // bytes of a cache line
 
 /// An element's bytes, if it has whole ones.
 const std::byte* address_of(const MatrixSource& m, std::int64_t element) {

@@ -2,8 +2,9 @@
 //
 // The sum runs over slices: blocks of k, of the first a, then of the second, and so on. A is packed for as many slices
 // as fit into kPackedLimit bytes: for each slice, panels [k, tile rows]. Then the threads share out the columns of all
-// c: each packs a group of B panels [k, tile_columns] for itself, slice by slice, and runs A's panels past them. The
-// group stays in the second cache meanwhile, with as much of A's rows as fits.
+// c: each packs a group of B panels [k, tile_columns] for itself, slice by slice, and runs A's panels past them, which
+// ask memory for the next group meanwhile. The group stays in the second cache, with as much of A's rows as fits. Where
+// A is low, B's rows may be read where they lie.
 #include "kernels/gemm_product.hpp"
 
 #include <unistd.h>
@@ -23,7 +24,6 @@ namespace {
 constexpr std::int64_t kPackedLimit = 5 << 19;  // bytes of packed A; 12 MiB were 15 % slower at k = 4,864
 constexpr std::int64_t kGroupPanels = 4;        // panels of B that share one pass over A
 constexpr std::int64_t kDirectTiles = 16;       // above one another that may read B where it lies
-constexpr std::int64_t kLine = 64;              // bytes of a cache line
 constexpr std::int64_t kRunPanels = 64;         // that a thread takes at a time, at most
 
 const GemmKernel& implementation() {
