@@ -22,16 +22,18 @@ void register_tile(std::int64_t k, const float* a, const B* b, std::int64_t b_st
     for (int v = 0; v < Vectors; ++v) sum[i][v] = L::set(0.0f);
   }
   Lines asked = lines;  // in registers
-  for (; k > 0; --k, a += Rows, b += b_stride) {
-    if (k % 2 == 0) asked.ask();
-    typename L::Float row[Vectors];
+  while (k > 0) {
+    asked.ask();
+    for (const std::int64_t next = k - std::min<std::int64_t>(k, 4); k > next; --k, a += Rows, b += b_stride) {
+      typename L::Float row[Vectors];
 #pragma GCC unroll 8
-    for (int v = 0; v < Vectors; ++v) row[v] = L::load(b + v * L::kWidth);
+      for (int v = 0; v < Vectors; ++v) row[v] = L::load(b + v * L::kWidth);
 #pragma GCC unroll 16
-    for (int i = 0; i < Rows; ++i) {
-      const auto value = L::set(a[i]);
+      for (int i = 0; i < Rows; ++i) {
+        const auto value = L::set(a[i]);
 #pragma GCC unroll 8
-      for (int v = 0; v < Vectors; ++v) sum[i][v] = L::multiply_add(value, row[v], sum[i][v]);
+        for (int v = 0; v < Vectors; ++v) sum[i][v] = L::multiply_add(value, row[v], sum[i][v]);
+      }
     }
   }
   lines = asked;
