@@ -1,11 +1,25 @@
 // What an instruction set provides for kernels/gemm.hpp. Internal to kernels/.
 #pragma once
 
+#include <cstddef>
+
 #include "kernels/gemm.hpp"
 
 namespace lorica::kernels {
 
 constexpr std::int64_t kLine = 64;  // bytes of a cache line
+
+// What stands here is inlined wherever it is used: each file is compiled for its own instruction set, and the linker
+// would keep one copy for all.
+
+/// Of `count` elements that begin at a whole byte.
+[[gnu::always_inline]] inline std::int64_t bytes_of(const MatrixSource& m, std::int64_t count) {
+  return m.packed() ? count / 2 : count * static_cast<std::int64_t>(float_size(m.type));
+}
+[[gnu::always_inline]] inline const std::byte* address_of(const MatrixSource& m, std::int64_t row,
+                                                          std::int64_t column) {
+  return static_cast<const std::byte*>(m.data) + bytes_of(m, row * m.stride + column);
+}
 
 /// Lines of memory that will be read soon. A tile asks for them one by one while it multiplies: memory would keep
 /// whoever reads them waiting otherwise.
@@ -13,12 +27,12 @@ class Lines {
  public:
   Lines() = default;
   /// `bytes` of each of `rows` rows, `stride` bytes apart.
-  Lines(const void* first, std::int64_t rows, std::int64_t bytes, std::int64_t stride)
-      : at_(static_cast<const char*>(first)), rows_(rows), stride_(stride), in_column_(rows) {
+  [[gnu::always_inline]] Lines(const std::byte* first, std::int64_t rows, std::int64_t bytes, std::int64_t stride)
+      : at_(first), rows_(rows), stride_(stride), in_column_(rows) {
     if (bytes == stride) rows_ = in_column_ = (rows * bytes + kLine - 1) / kLine, stride_ = bytes = kLine;
     left_ = rows_ * ((bytes + kLine - 1) / kLine);
   }
-  void ask() {
+  [[gnu::always_inline]] void ask() {
     if (left_ == 0) return;
     __builtin_prefetch(at_, 0, 2);
     at_ += stride_;
@@ -27,7 +41,7 @@ class Lines {
   }
 
  private:
-  const char* at_ = nullptr;
+  const std::byte* at_ = nullptr;
   std::int64_t rows_ = 0, stride_ = 0, in_column_ = 0, left_ = 0;
 };
 

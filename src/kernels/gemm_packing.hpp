@@ -10,7 +10,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cstddef>
 #include <cstring>
 
 #include "kernels/gemm_impl.hpp"
@@ -21,15 +20,14 @@ namespace {
 // Rows of memory that are far apart: the hardware doesn't foresee the next one, so it is asked for this many early.
 constexpr std::int64_t kRowsAhead = 8;
 
-/// An element's bytes, if it has whole ones.
-const std::byte* address_of(const MatrixSource& m, std::int64_t element) {
-  const auto bits = m.packed() ? 4 : 8 * static_cast<std::int64_t>(float_size(m.type));
-  return static_cast<const std::byte*>(m.data) + element * bits / 8;
-}
-
 /// Whether 4-bit rows are whole blocks, so that every eighth code begins a word and no word has two blocks.
 bool has_whole_blocks(const MatrixSource& m) {
   return (m.columns & ((std::int64_t{1} << m.block_shift) - 1)) == 0;
+}
+
+/// Where a word of 4-bit codes has its code p: the first of each byte is the high one.
+constexpr int code_shift(int p) {
+  return p / 2 * 8 + (p % 2 == 0 ? 4 : 0);
 }
 
 // ---- one row, of any kind
@@ -185,8 +183,7 @@ void turn(const MatrixSource& m, std::int64_t row, std::int64_t rows, std::int64
       continue;
     }
     const auto words = [&](auto format) {
-      const auto stride = address_of(m, m.stride) - address_of(m, 0);
-      turn_words<Ops>(format, address_of(m, (row + i) * m.stride + column), stride, height, lanes, columns, panel,
+      turn_words<Ops>(format, address_of(m, row + i, column), bytes_of(m, m.stride), height, lanes, columns, panel,
                       out + i);
     };
     if (m.packed() && has_whole_blocks(m) && column % 8 == 0) {
@@ -218,8 +215,8 @@ template <class Body>
 [[gnu::always_inline]] inline void for_stored_rows(const MatrixSource& m, std::int64_t row, std::int64_t rows,
                                                    std::int64_t column, std::int64_t columns, const Body& body) {
   for (std::int64_t i = 0; i < rows; ++i) {
-    const auto* ahead = address_of(m, (row + std::min(i + kRowsAhead, rows - 1)) * m.stride + column);
-    const auto* end = ahead + (address_of(m, columns) - address_of(m, 0));
+    const auto* ahead = address_of(m, row + std::min(i + kRowsAhead, rows - 1), column);
+    const auto* end = ahead + bytes_of(m, columns);
     for (; ahead < end; ahead += kLine) __builtin_prefetch(ahead);
     body(i, (row + i) * m.stride + column);
   }

@@ -219,8 +219,8 @@ class Blocked {
     if (b.transposed || b.packed() || b.type == FloatType::f16) return false;
     if (b.stride <= kernel_.tile_columns) return true;
     if (rows > kDirectTiles * tile_rows_) return false;
-    const std::int64_t apart = b.stride * static_cast<std::int64_t>(float_size(b.type)), cache = second_cache();
-    const std::int64_t rows_that_stay = cache / std::max(kLine, std::gcd(apart, cache / 8));
+    const std::int64_t cache = second_cache();
+    const std::int64_t rows_that_stay = cache / std::max(kLine, std::gcd(bytes_of(b, b.stride), cache / 8));
     return count <= rows_that_stay / 2;
   }
 
@@ -236,8 +236,7 @@ class Blocked {
       next = j + 1;
       if (b.empty()) continue;
       if (panel(j).width == panel(j).lanes && is_read_in_place(b, slice.count, rows)) {
-        const auto at = (slice.begin * b.stride + panel(j).first) * static_cast<std::int64_t>(float_size(b.type));
-        found[static_cast<std::size_t>(j)] = {static_cast<const char*>(b.data) + at, b.stride, b.type};
+        found[static_cast<std::size_t>(j)] = {address_of(b, slice.begin, panel(j).first), b.stride, b.type};
         continue;
       }
       float* const packed = out + j * wide * slice.count;
@@ -268,10 +267,8 @@ class Blocked {
       const auto& panel = panels_[static_cast<std::size_t>(j)];
       if (panel.column == first.column) width += panel.width;
     }
-    const auto bits = b.packed() ? 4 : 8 * static_cast<std::int64_t>(float_size(b.type));
     const auto lines = [&](std::int64_t row, std::int64_t rows, std::int64_t column, std::int64_t columns) -> Lines {
-      const auto* data = static_cast<const char*>(b.data) + (row * b.stride + column) * bits / 8;
-      return {data, rows, columns * bits / 8, b.stride * bits / 8};
+      return {address_of(b, row, column), rows, bytes_of(b, columns), bytes_of(b, b.stride)};
     };
     return b.transposed ? lines(first.first, width, slice.begin, slice.count)
                         : lines(slice.begin, slice.count, first.first, width);

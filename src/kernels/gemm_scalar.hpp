@@ -23,9 +23,7 @@ struct ScalarGemm : ScalarLanes {
   static Float low_half(Words word) { return std::bit_cast<float>(word << 16); }
   static Float high_half(Words word) { return std::bit_cast<float>(word & 0xFFFF0000u); }
   using Table = const float*;
-  static Float look_up(Table values, Words word, int p) {
-    return values[word >> (p / 2 * 8 + (p % 2 == 0 ? 4 : 0)) & 15];
-  }
+  static Float look_up(Table values, Words word, int p) { return values[word >> code_shift(p) & 15]; }
   static Float load_front(const float* p, std::int64_t) { return *p; }
   static void store_front(float* p, Float x, std::int64_t) { *p = x; }
   static void decode32(const std::uint8_t* bytes, const float* values, float scale, float* front, float* back) {

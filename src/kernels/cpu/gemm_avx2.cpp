@@ -77,8 +77,7 @@ struct Avx2Gemm : Avx2Lanes {
                             _mm256_castsi256_ps(bit_3_first));
   }
   static Float look_up(const Table& table, Words words, int p) {
-    const int shift = p / 2 * 8 + (p % 2 == 0 ? 4 : 0);
-    return look_up(table, _mm256_srli_epi32(words, shift), _mm256_slli_epi32(words, 28 - shift));
+    return look_up(table, _mm256_srli_epi32(words, code_shift(p)), _mm256_slli_epi32(words, 28 - code_shift(p)));
   }
 
   static void decode32(const std::uint8_t* bytes, const float* values, float scale, float* front, float* back) {

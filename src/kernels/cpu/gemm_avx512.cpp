@@ -58,8 +58,7 @@ struct Avx512Gemm : Avx512Lanes {
   };
   /// A permutation looks at an index' low four bits alone.
   static Float look_up(const Table& table, Words words, int p) {
-    const int shift = p / 2 * 8 + (p % 2 == 0 ? 4 : 0);
-    return _mm512_permutexvar_ps(_mm512_srli_epi32(words, static_cast<unsigned>(shift)), table.values);
+    return _mm512_permutexvar_ps(_mm512_srli_epi32(words, static_cast<unsigned>(code_shift(p))), table.values);
   }
 
   static void decode32(const std::uint8_t* bytes, const float* values, float scale, float* front, float* back) {

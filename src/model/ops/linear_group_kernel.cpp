@@ -32,14 +32,14 @@ at::Tensor transposed_product(const at::Tensor& a, const at::Tensor& b) {
   return c;
 }
 
-/// The gradients of the members' projections, [T, r] each: s · dy B, as slices of one tensor, so that members that
-/// share an input can also share a product with it.
+/// Memory for the gradients of the members' projections, [T, r] each: s · dy B, as slices of one tensor, so that
+/// members that share an input can also share a product with it.
 struct ProjectionGradients {
   at::Tensor all;                 ///< [T, sum of ranks]; undefined if there is no low-rank term
   std::vector<at::Tensor> parts;  ///< by member; undefined where there is none
 };
 
-ProjectionGradients projection_gradients(const GroupState& state, const std::vector<at::Tensor>& grads) {
+ProjectionGradients empty_projection_gradients(const GroupState& state, const std::vector<at::Tensor>& grads) {
   ProjectionGradients result;
   std::int64_t ranks = 0, tokens = 0;
   const auto has_one = [&](std::size_t i) { return grads[i].defined() && state.members[i].low_rank(); };
@@ -65,7 +65,8 @@ ProjectionGradients projection_gradients(const GroupState& state, const std::vec
 /// dropped term is added to dx by itself.
 void multiply_gradients(const GroupState& state, const std::vector<at::Tensor>& grads,
                         const ProjectionGradients& projections, const at::Tensor& dx) {
-  const auto weights = weights_of(state);
+  const bool wants_input = dx.defined();
+  const auto weights = wants_input ? weights_of(state) : std::vector<KernelWeight>();
   BlockProduct product;
   BlockProduct::Column input;
   const auto add = [&](const at::Tensor& a, const MatrixSource& b) {
@@ -73,12 +74,13 @@ void multiply_gradients(const GroupState& state, const std::vector<at::Tensor>& 
     input.b.push_back(b);
   };
   const auto feeds = [&](std::size_t i) {
-    return dx.defined() && projections.parts[i].defined() && !state.members[i].dropout.active();
+    return wants_input && projections.parts[i].defined() && !state.members[i].dropout.active();
   };
   for (std::size_t i = 0; i < grads.size(); ++i) {
-    if (!grads[i].defined()) continue;
-    add(grads[i], weights[i].source);
-    if (!projections.parts[i].defined()) continue;
+    const bool is_projected = projections.parts[i].defined();
+    if (!grads[i].defined() || !(wants_input || is_projected)) continue;
+    add(grads[i], wants_input ? weights[i].source : MatrixSource());
+    if (!is_projected) continue;
     std::vector<MatrixSource> blocks(product.a.size());
     blocks.back() = matrix_of(state.members[i].b);
     const auto& part = projections.parts[i];
@@ -92,14 +94,15 @@ void multiply_gradients(const GroupState& state, const std::vector<at::Tensor>& 
   for (std::size_t i = 0; i < grads.size(); ++i) {
     if (feeds(i)) add(projections.parts[i], matrix_of(state.members[i].a));
   }
-  if (dx.defined()) {
+  if (wants_input) {
     input.c = data_of(dx);
     input.stride = dx.size(1);
     product.columns.push_back(std::move(input));
   }
+  if (product.columns.empty()) return;
   for (auto& column : product.columns) column.b.resize(product.a.size());
   kernels::gemm(product);
-  for (std::size_t i = 0; i < grads.size() && dx.defined(); ++i) {
+  for (std::size_t i = 0; i < grads.size() && wants_input; ++i) {
     const auto& member = state.members[i];
     if (!projections.parts[i].defined() || !member.dropout.active()) continue;
     auto part = at::empty_like(dx);
@@ -196,7 +199,7 @@ std::vector<at::Tensor> backward_in_kernel(const GroupState& state, const std::v
   ProjectionGradients projections;
   projections.parts.resize(grads.size());
   if (wanted.input || trains_a) {
-    projections = projection_gradients(state, grads);
+    projections = empty_projection_gradients(state, grads);
     if (wanted.input) result[0] = empty_input_gradient(state, grads);
     multiply_gradients(state, grads, projections, result[0]);
   }
