@@ -62,9 +62,9 @@ struct GemmKernel {
                float* c, std::int64_t stride, Lines& lines);
 
   /// Stored rows side by side: out[j · panel + i] = the stored element (row + i, column + j), widened, for i < rows and
-  /// j < columns; 0 for rows ≤ i < panel. `matrix`'s transposition is ignored.
+  /// j < columns; 0 for rows ≤ i < panel. `matrix`'s transposition is ignored. Asks for some of `lines`.
   void (*turn)(const MatrixSource& matrix, std::int64_t row, std::int64_t rows, std::int64_t column,
-               std::int64_t columns, std::int64_t panel, float* out);
+               std::int64_t columns, std::int64_t panel, float* out, Lines& lines);
 
   /// Stored columns in panels, `step` apart: out[p · step + i · panel + j] = the stored element (row + i, column +
   /// p · panel + j), widened; 0 beyond `columns` in the last panel. `matrix`'s transposition is ignored.

@@ -131,7 +131,7 @@ class CodeWords {
 /// begins at first + i · stride bytes.
 template <class Ops, class Format>
 void turn_words(Format& format, const std::byte* first, std::int64_t stride, std::int64_t rows, std::int64_t lanes,
-                std::int64_t count, std::int64_t panel, float* out) {
+                std::int64_t count, std::int64_t panel, float* out, Lines& next) {
   constexpr int kWords = static_cast<int>(Ops::kWidth), kPerWord = Format::kPerWord, kValues = kWords * kPerWord;
   typename Ops::Words words[kWords];
   std::int64_t j = 0;
@@ -141,6 +141,7 @@ void turn_words(Format& format, const std::byte* first, std::int64_t stride, std
     for (int i = 0; i < kWords; ++i) {
       words[i] = i < rows ? Ops::load_words(first + i * stride) : Ops::no_words();
       __builtin_prefetch(first + std::min<std::int64_t>(i, rows - 1) * stride + kLine);
+      if (i < rows) next.ask();
     }
     Ops::transpose(words);
 #pragma GCC unroll 16
@@ -166,16 +167,17 @@ void turn_words(Format& format, const std::byte* first, std::int64_t stride, std
 template <class Ops>
 void interleave(const float* in, std::int64_t stride, std::int64_t width, std::int64_t count, float* out) {
   FloatWords<Ops> format;
+  Lines none;
   for (std::int64_t i = 0; i < width; i += Ops::kWidth) {
     const std::int64_t rows = std::min(Ops::kWidth, width - i);
     turn_words<Ops>(format, reinterpret_cast<const std::byte*>(in + i * stride), stride * 4, rows, rows, count, width,
-                    out + i);
+                    out + i, none);
   }
 }
 
 template <class Ops>
 void turn(const MatrixSource& m, std::int64_t row, std::int64_t rows, std::int64_t column, std::int64_t columns,
-          std::int64_t panel, float* out) {
+          std::int64_t panel, float* out, Lines& next) {
   for (std::int64_t i = 0; i < panel; i += Ops::kWidth) {
     const std::int64_t lanes = std::min(Ops::kWidth, panel - i), height = std::clamp<std::int64_t>(rows - i, 0, lanes);
     if (height == 0) {
@@ -184,7 +186,7 @@ void turn(const MatrixSource& m, std::int64_t row, std::int64_t rows, std::int64
     }
     const auto words = [&](auto format) {
       turn_words<Ops>(format, address_of(m, row + i, column), bytes_of(m, m.stride), height, lanes, columns, panel,
-                      out + i);
+                      out + i, next);
     };
     if (m.packed() && has_whole_blocks(m) && column % 8 == 0) {
       words(CodeWords<Ops>(m, row + i, height, column));
@@ -202,7 +204,7 @@ void turn(const MatrixSource& m, std::int64_t row, std::int64_t rows, std::int64
           read_row<Ops>(m, (row + i + r) * m.stride + column + j, length, piece + r * kPiece);
         }
         turn_words<Ops>(format, reinterpret_cast<const std::byte*>(piece), kPiece * 4, height, lanes, length, panel,
-                        out + j * panel + i);
+                        out + j * panel + i, next);
       }
     }
   }

@@ -4,7 +4,7 @@
 // as fit into kPackedLimit bytes: for each slice, panels [k, tile rows]. Then the threads share out the columns of all
 // c: each packs a group of B panels [k, tile_columns] for itself, slice by slice, and runs A's panels past them, which
 // ask memory for the next group meanwhile. The group stays in the second cache, with as much of A's rows as fits. Where
-// A is low, B's rows may be read where they lie.
+// A is low, B's rows may be read where they lie. Who finds no columns left packs A's next slices.
 #include "kernels/gemm_product.hpp"
 
 #include <unistd.h>
@@ -39,6 +39,11 @@ std::int64_t second_cache() {
   return 256 << 10;
 }
 
+/// Of a part of the stored matrix.
+Lines lines_of(const MatrixSource& m, std::int64_t row, std::int64_t rows, std::int64_t column, std::int64_t columns) {
+  return {address_of(m, row, column), rows, bytes_of(m, columns), bytes_of(m, m.stride)};
+}
+
 constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) {
   return (a + b - 1) / b;
 }
@@ -60,6 +65,30 @@ struct Chunk {
   std::int64_t length;  ///< the sum of their counts
 };
 
+/// Rows of a, packed as far as a chunk goes.
+struct Pass {
+  const Chunk* chunk;
+  std::int64_t row, rows;
+  float* packed;
+
+  /// Where the panel that begins at packed row `first` lies (slices one after another).
+  float* panel(std::int64_t first, const Slice& slice) const {
+    return packed + slice.offset * rows + first * slice.count;
+  }
+};
+
+/// Pieces that threads do in any order.
+struct Work {
+  std::int64_t count = 0;
+  std::function<void(std::int64_t i)> piece;
+};
+
+/// Both, the first begun first.
+void together(const Work& first, const Work& second) {
+  parallel_each(first.count + second.count,
+                [&](std::int64_t i) { i < first.count ? first.piece(i) : second.piece(i - first.count); });
+}
+
 /// Up to tile_columns columns of one c.
 struct Panel {
   std::size_t column;
@@ -77,19 +106,17 @@ class Blocked {
   }
 
   void run() {
-    for (row_ = 0; row_ < m_; row_ += packed_rows_) {
-      rows_ = std::min(packed_rows_, m_ - row_);
-      for (const auto& chunk : chunks_) {
-        make_room(chunk);
-        pack_a(chunk.begin, chunk.fed);
-        if (chunk.fed < chunk.end) {
-          multiply(chunk, 0, feeding_);
-          pack_a(chunk.fed, chunk.end);
-          multiply(chunk, feeding_, panels_.size());
-        } else {
-          multiply(chunk, 0, panels_.size());
-        }
+    const auto passes = all_passes();
+    together({}, packings(passes.front(), true));
+    for (std::size_t i = 0; i < passes.size(); ++i) {
+      const auto& pass = passes[i];
+      if (pass.chunk->fed < pass.chunk->end) {
+        together(multiplications(pass, 0, feeding_), {});
+        together({}, packings(pass, false));
       }
+      const std::size_t first = pass.chunk->fed < pass.chunk->end ? feeding_ : 0;
+      together(multiplications(pass, first, panels_.size()),
+               i + 1 < passes.size() ? packings(passes[i + 1], true) : Work{});
     }
   }
 
@@ -154,35 +181,48 @@ class Blocked {
     }
   }
 
-  /// Where A's panel that begins at packed row `row` lies (slices one after another).
-  float* packed_a(std::int64_t row, const Slice& slice) const {
-    return buffer_ + slice.offset * rows_ + row * slice.count;
-  }
-
-  void make_room(const Chunk& chunk) {
+  /// In order, with memory for two at a time: the next one is packed by threads that find nothing left to multiply.
+  std::vector<Pass> all_passes() const {
     static thread_local Scratch scratch;
-    buffer_ = scratch.get(rows_ * chunk.length);
+    std::int64_t length = 0;
+    for (const auto& chunk : chunks_) length = std::max(length, chunk.length);
+    const std::int64_t size = round_up(packed_rows_ * length, kLine / 4);
+    const bool several = packed_rows_ < m_ || chunks_.size() > 1;
+    float* packed = scratch.get(several ? 2 * size : size);
+    std::vector<Pass> passes;
+    for (std::int64_t row = 0; row < m_; row += packed_rows_) {
+      for (const auto& chunk : chunks_) {
+        passes.push_back({&chunk, row, std::min(packed_rows_, m_ - row), packed + (passes.size() % 2 == 0 ? 0 : size)});
+      }
+    }
+    return passes;
   }
 
-  /// The slices [first, end) of a chunk.
-  void pack_a(std::size_t first, std::size_t end) {
-    const std::int64_t panels = divide_up(rows_, tile_rows_);
-    const auto slices = static_cast<std::int64_t>(end - first);
-    const std::int64_t grain = std::max<std::int64_t>(1, (1 << 15) / (tile_rows_ * depth_));
-    parallel_for(panels * slices, grain, [&](std::int64_t from, std::int64_t to) {
-      for (std::int64_t i = from; i < to; ++i) {
-        const std::int64_t row = i / slices * tile_rows_;
-        const auto& slice = slices_[first + static_cast<std::size_t>(i % slices)];
-        const auto& a = product_.a[slice.term];
-        const std::int64_t width = std::min(tile_rows_, rows_ - row);
-        float* out = packed_a(row, slice);
-        if (a.transposed) {
-          kernel_.cut(a, slice.begin, slice.count, row_ + row, width, width, 0, out);
-        } else {
-          kernel_.turn(a, row_ + row, width, slice.begin, slice.count, width, out);
-        }
-      }
-    });
+  /// Of the slices whose a is given, or of those that are fed.
+  Work packings(const Pass& pass, bool given) const {
+    const std::size_t first = given ? pass.chunk->begin : pass.chunk->fed;
+    const auto slices = static_cast<std::int64_t>((given ? pass.chunk->fed : pass.chunk->end) - first);
+    const std::int64_t count = divide_up(pass.rows, tile_rows_) * slices;
+    const std::int64_t grain = std::max<std::int64_t>(1, (1 << 16) / (tile_rows_ * depth_));
+    return {divide_up(count, grain), [=, this, &pass](std::int64_t piece) {
+              for (std::int64_t i = piece * grain; i < std::min(count, (piece + 1) * grain); ++i) {
+                pack(pass, slices_[first + static_cast<std::size_t>(i % slices)], i / slices * tile_rows_);
+              }
+            }};
+  }
+
+  /// The panel of A that begins at packed row `row`.
+  void pack(const Pass& pass, const Slice& slice, std::int64_t row) const {
+    const auto& a = product_.a[slice.term];
+    const std::int64_t width = std::min(tile_rows_, pass.rows - row);
+    float* out = pass.panel(row, slice);
+    if (a.transposed) {
+      kernel_.cut(a, slice.begin, slice.count, pass.row + row, width, width, 0, out);
+    } else {
+      Lines next =
+          lines_of(a, pass.row + row + width, std::min(tile_rows_, pass.rows - row - width), slice.begin, slice.count);
+      kernel_.turn(a, pass.row + row, width, slice.begin, slice.count, width, out, next);
+    }
   }
 
   /// Where runs of the panels [first, end) begin, and the end: they get shorter towards it, so that the threads finish
@@ -198,18 +238,19 @@ class Blocked {
 
   /// The panels [first, end), over all slices of the chunk that their columns have. Few columns and many threads: the
   /// rows are cut too, and each part packs B for itself.
-  void multiply(const Chunk& chunk, std::size_t first, std::size_t end) {
+  Work multiplications(const Pass& pass, std::size_t first, std::size_t end) const {
     const auto panels = static_cast<std::int64_t>(end - first);
-    if (panels == 0) return;
-    const std::int64_t tall = divide_up(rows_, tile_rows_), wanted = 2 * std::int64_t{thread_count()};
+    if (panels == 0) return {};
+    const std::int64_t tall = divide_up(pass.rows, tile_rows_), wanted = 2 * std::int64_t{thread_count()};
     const std::int64_t parts = panels >= wanted ? 1 : std::clamp<std::int64_t>(wanted / panels, 1, divide_up(tall, 8));
     const std::int64_t part_rows = divide_up(tall, parts) * tile_rows_;
-    const auto begins = runs(static_cast<std::int64_t>(first), static_cast<std::int64_t>(end));
-    parallel_each(static_cast<std::int64_t>(begins.size() - 1) * parts, [&](std::int64_t i) {
-      const auto run = static_cast<std::size_t>(i / parts);
-      const std::int64_t top = i % parts * part_rows, bottom = std::min(rows_, top + part_rows);
-      if (top < bottom) run_product(chunk, begins[run], begins[run + 1], top, bottom);
-    });
+    auto begins = runs(static_cast<std::int64_t>(first), static_cast<std::int64_t>(end));
+    const auto count = static_cast<std::int64_t>(begins.size() - 1) * parts;
+    return {count, [=, this, &pass, begins = std::move(begins)](std::int64_t i) {
+              const auto run = static_cast<std::size_t>(i / parts);
+              const std::int64_t top = i % parts * part_rows, bottom = std::min(pass.rows, top + part_rows);
+              if (top < bottom) run_product(pass, begins[run], begins[run + 1], top, bottom);
+            }};
   }
 
   /// Whether tiles read `count` rows of this matrix where they lie: if they run along c's and are a panel as they are,
@@ -231,6 +272,7 @@ class Blocked {
     const std::int64_t wide = kernel_.tile_columns;
     const auto panel = [&](std::int64_t j) -> const Panel& { return panels_[static_cast<std::size_t>(begin + j)]; };
     std::array<Columns, kGroupPanels> found;
+    Lines none;
     for (std::int64_t j = 0, next; j < group; j = next) {
       const auto& b = product_.columns[panel(j).column].b[slice.term];
       next = j + 1;
@@ -242,7 +284,7 @@ class Blocked {
       float* const packed = out + j * wide * slice.count;
       if (b.transposed) {
         const std::int64_t narrow = panel(j).lanes;
-        kernel_.turn(b, panel(j).first, panel(j).width, slice.begin, slice.count, narrow, packed);
+        kernel_.turn(b, panel(j).first, panel(j).width, slice.begin, slice.count, narrow, packed, none);
         found[static_cast<std::size_t>(j)] = {packed, narrow, FloatType::f32};
         continue;
       }
@@ -267,17 +309,15 @@ class Blocked {
       const auto& panel = panels_[static_cast<std::size_t>(j)];
       if (panel.column == first.column) width += panel.width;
     }
-    const auto lines = [&](std::int64_t row, std::int64_t rows, std::int64_t column, std::int64_t columns) -> Lines {
-      return {address_of(b, row, column), rows, bytes_of(b, columns), bytes_of(b, b.stride)};
-    };
-    return b.transposed ? lines(first.first, width, slice.begin, slice.count)
-                        : lines(slice.begin, slice.count, first.first, width);
+    return b.transposed ? lines_of(b, first.first, width, slice.begin, slice.count)
+                        : lines_of(b, slice.begin, slice.count, first.first, width);
   }
 
   /// c[first … last, columns of the panels begin … end] += its part of the sum over the chunk.
-  void run_product(const Chunk& chunk, std::int64_t begin, std::int64_t end, std::int64_t first,
+  void run_product(const Pass& pass, std::int64_t begin, std::int64_t end, std::int64_t first,
                    std::int64_t last) const {
     static thread_local Scratch scratch;
+    const auto& chunk = *pass.chunk;
     float* packed = scratch.get(kGroupPanels * kernel_.tile_columns * depth_);
     const std::int64_t groups = divide_up(end - begin, kGroupPanels);
     const auto cut = [&](std::int64_t i) { return begin + (end - begin) * i / groups; };
@@ -291,26 +331,26 @@ class Blocked {
         } else if (i + 1 < groups) {
           lines = lines_of_b(slices_[chunk.begin], cut(i + 1), cut(i + 2) - cut(i + 1));
         }
-        group_product(s, from, group, columns.data(), first, last, lines);
+        group_product(pass, s, from, group, columns.data(), first, last, lines);
       }
     }
   }
 
   /// The panels of one group against A's panels of the rows [first, last), as many as the cache holds at once.
-  void group_product(std::size_t s, std::int64_t begin, std::int64_t group, const Columns* columns, std::int64_t first,
-                     std::int64_t last, Lines& lines) const {
+  void group_product(const Pass& pass, std::size_t s, std::int64_t begin, std::int64_t group, const Columns* columns,
+                     std::int64_t first, std::int64_t last, Lines& lines) const {
     for (std::int64_t row = first; row < last; row += cached_rows_) {
       const std::int64_t end = std::min(last, row + cached_rows_);
       for (std::int64_t j = 0; j < group; ++j) {
         if (columns[j].data == nullptr) continue;
-        panel_product(panels_[static_cast<std::size_t>(begin + j)], columns[j], s, row, end, lines);
+        panel_product(pass, panels_[static_cast<std::size_t>(begin + j)], columns[j], s, row, end, lines);
       }
     }
   }
 
   /// One B panel against A's panels of the rows [first, last).
-  void panel_product(const Panel& panel, const Columns& b, std::size_t s, std::int64_t first, std::int64_t last,
-                     Lines& lines) const {
+  void panel_product(const Pass& pass, const Panel& panel, const Columns& b, std::size_t s, std::int64_t first,
+                     std::int64_t last, Lines& lines) const {
     const auto& slice = slices_[s];
     const auto& column = product_.columns[panel.column];
     const bool is_first = s == first_slice_[panel.column];
@@ -319,10 +359,10 @@ class Blocked {
     float beyond[16 * 64];  // a tile that reaches beyond c's last column is made here
     const bool fits = panel.width == panel.lanes;
     for (std::int64_t row = first; row < last; row += tile_rows_) {
-      const int rows = static_cast<int>(std::min(tile_rows_, rows_ - row));
-      float* target = column.c + (row_ + row) * column.stride + panel.first;
+      const int rows = static_cast<int>(std::min(tile_rows_, pass.rows - row));
+      float* target = column.c + (pass.row + row) * column.stride + panel.first;
       for (int i = 0; bias != nullptr && i < rows; ++i) std::copy_n(bias, panel.width, target + i * column.stride);
-      kernel_.tile(rows, static_cast<int>(panel.lanes), slice.count, packed_a(row, slice), b, column.alpha,
+      kernel_.tile(rows, static_cast<int>(panel.lanes), slice.count, pass.panel(row, slice), b, column.alpha,
                    fits ? beta : 0.0f, fits ? target : beyond, fits ? column.stride : panel.lanes, lines);
       if (!fits) add_part(beyond, rows, panel, beta, target, column.stride);
     }
@@ -344,8 +384,6 @@ class Blocked {
   std::vector<std::size_t> first_slice_;  ///< by column: where its sum begins
   std::int64_t depth_ = 0;                ///< of the deepest slice
   std::int64_t tile_rows_ = 0, cached_rows_ = 0, packed_rows_ = 0;
-  std::int64_t row_ = 0, rows_ = 0;  ///< the part of A that is packed now
-  float* buffer_ = nullptr;
 };
 
 }  // namespace
