@@ -51,7 +51,7 @@ class Recorder {
     int rank = 0, processes = 1;  ///< noted in the trace
   };
   explicit Recorder(const Options& options);
-  /// Stops quietly if it is running.
+  /// Stops quietly if it is running or prepared.
   ~Recorder();
   /// Makes the profiler's own preparations, which would else slow down the first thing that is recorded.
   void prepare();

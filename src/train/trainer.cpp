@@ -240,8 +240,8 @@ void Run::open_folder() {
 }
 
 void Run::start_profiler() {
-  const RunProfiler::Place place{folder_, world_.rank(), world_.size(), step_, total_steps_};
-  profiler_ = std::make_unique<RunProfiler>(config_, place, *engine_);
+  const RunProfiler::Place place{folder_, facts_.device, world_.rank(), world_.size(), step_, total_steps_};
+  profiler_ = std::make_unique<RunProfiler>(config_, place, [this] { return engine_->memory(); });
 }
 
 /// Whether the step that comes holds a micro-batch that asks for as much memory as `heaviest`.

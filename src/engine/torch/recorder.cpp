@@ -191,9 +191,10 @@ Recorder::Recorder(const Options& options) : impl_(std::make_unique<Impl>(option
 }
 
 Recorder::~Recorder() {
-  if (!impl_->running) return;
   try {
-    kineto::disableProfiler();
+    // Preparations have no other end than a recording.
+    if (impl_->prepared && !impl_->running) start();
+    if (impl_->running) kineto::disableProfiler();
   } catch (const std::exception&) {  // the run is ending for another reason
   }
 }

@@ -77,11 +77,12 @@ std::vector<Purpose> purposes_of(const engine::Recording& recording) {
   return purposes;
 }
 
-/// The scopes around a span and itself, outermost first.
+/// The scopes around a span, outermost first, and itself. Operations between are left out: autograd's have long names.
 std::string path_of(const std::vector<engine::Span>& spans, int span) {
   std::string text;
   for (; span >= 0; span = spans[static_cast<std::size_t>(span)].parent) {
     const auto& one = spans[static_cast<std::size_t>(span)];
+    if (!one.scope && !text.empty()) continue;
     text = text.empty() ? one.name : one.name + " > " + text;
   }
   return text;

@@ -74,18 +74,14 @@ void remove_profiles(const fs::path& folder) {
   }
 }
 
-RunProfiler::RunProfiler(const config::Config& config, const Place& place, const engine::Engine& engine)
-    : config_(config),
-      place_(place),
-      engine_(engine),
-      device_(engine.facts().device),
-      folder_(profiling_folder(config, place.run_folder)) {
+RunProfiler::RunProfiler(const config::Config& config, const Place& place, MemoryNow memory)
+    : config_(config), place_(place), memory_(std::move(memory)), folder_(profiling_folder(config, place.run_folder)) {
   if (!profiles(config_)) return;
-  if (device_.starts_with("mps") && (config_.profile_memory || config_.export_memory_timeline)) {
+  if (place_.device.starts_with("mps") && (config_.profile_memory || config_.export_memory_timeline)) {
     raise<ConfigError>(
         "profile_memory and export_memory_timeline are not built yet for {}: its allocator tells the "
         "profiler nothing",
-        device_);
+        place_.device);
   }
   if (!config_.profile || place_.first_step >= place_.end_step) return;
   schedule_ = profiling_schedule(config_);
@@ -109,7 +105,7 @@ engine::Recorder::Options RunProfiler::options(Subject subject) const {
   options.shapes = subject == Subject::steps && config_.with_shapes;
   options.memory = subject == Subject::memory || config_.export_memory_timeline;
   options.device_history = subject == Subject::memory;
-  options.device = device_;
+  options.device = place_.device;
   options.rank = place_.rank;
   options.processes = place_.processes;
   return options;
@@ -153,7 +149,7 @@ void RunProfiler::complete() {
     const auto recording = recorder_->stop();
     const auto steps =
         started_ == last_ ? fmt::format("Step {}", last_ + 1) : fmt::format("Steps {} to {}", started_ + 1, last_ + 1);
-    const auto title = fmt::format("{}, rank {} of {} on {}", steps, place_.rank, place_.processes, device_);
+    const auto title = fmt::format("{}, rank {} of {} on {}", steps, place_.rank, place_.processes, place_.device);
     if (subject_ == Subject::memory) {
       write_memory(recording, title);
     } else {
@@ -196,7 +192,7 @@ void RunProfiler::write_memory(const engine::Recording& recording, const std::st
 }
 
 engine::HeldMemory RunProfiler::held() const {
-  const auto memory = engine_.memory();
+  const auto memory = memory_();
   engine::HeldMemory held{memory.weights, memory.trainable, memory.gradients, memory.optimizer, 0};
   const auto known = held.weights + held.trained + held.gradients + held.optimizer;
   held.others = memory.tensors > known ? memory.tensors - known : 0;
@@ -208,7 +204,7 @@ void RunProfiler::guarded(const char* what, const std::function<void()>& action)
   try {
     action();
   } catch (const std::exception& error) {
-    spdlog::warn("profile: can't {} it: {}. Training goes on", what, error.what());
+    spdlog::warn("profile: can't {} it, and training goes on: {}", what, error.what());
   }
 }
 

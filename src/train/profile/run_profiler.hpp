@@ -30,11 +30,13 @@ class RunProfiler {
  public:
   struct Place {
     std::filesystem::path run_folder;
+    std::string device = "cpu";  ///< ModelFacts::device
     int rank = 0, processes = 1;
     std::int64_t first_step = 0, end_step = 0;  ///< this process runs steps [first, end), counted from 0
   };
-  /// Throws ConfigError for what can't be recorded on the engine's device. Warns if no step will be recorded.
-  RunProfiler(const config::Config& config, const Place& place, const engine::Engine& engine);
+  using MemoryNow = std::function<engine::MemoryReport()>;
+  /// Throws ConfigError for what can't be recorded on the device. Warns if no step will be recorded.
+  RunProfiler(const config::Config& config, const Place& place, MemoryNow memory);
 
   /// Around step 0, 1, … of the run, with the evaluation and the checkpoint that follow it.
   void begin(std::int64_t step);
@@ -55,8 +57,7 @@ class RunProfiler {
 
   const config::Config& config_;
   Place place_;
-  const engine::Engine& engine_;
-  std::string device_;
+  MemoryNow memory_;
   std::filesystem::path folder_;
   ProfilingSchedule schedule_;
   std::unique_ptr<engine::Recorder> recorder_;  ///< prepared or running

@@ -147,6 +147,17 @@ TEST(Recorder, ATraceThatCantBeWrittenIsAnError) {
   EXPECT_THROW(recorder.save_trace("/dev/null/there/is/none.json"), FileError);
 }
 
+TEST(Recorder, OneThatWasOnlyPreparedLeavesNothingBehind) {
+  {
+    Recorder recorder({});
+    recorder.prepare();
+  }
+  Recorder next({});
+  next.start();
+  { const Scope scope("here"); }
+  EXPECT_EQ(next.stop().spans.size(), 1U);
+}
+
 TEST(Recorder, OneThatIsForgottenStops) {
   {
     Recorder recorder({});

@@ -10,7 +10,7 @@
 #include "base/strings.hpp"
 #include "train/profile/recordings.hpp"
 
-namespace lorica::train::test {
+namespace lorica::train {
 namespace {
 
 using ::testing::HasSubstr;
@@ -94,4 +94,4 @@ TEST(FoldedStacks, NamesEveryStackWithItsOwnTime) {
 }
 
 }  // namespace
-}  // namespace lorica::train::test
+}  // namespace lorica::train

@@ -8,7 +8,7 @@
 
 #include "train/profile/recordings.hpp"
 
-namespace lorica::train::test {
+namespace lorica::train {
 namespace {
 
 using ::testing::HasSubstr;
@@ -113,4 +113,4 @@ TEST(MemoryTimeline, NothingHappenedIsAPlotToo) {
 }
 
 }  // namespace
-}  // namespace lorica::train::test
+}  // namespace lorica::train

@@ -6,7 +6,7 @@
 
 #include "engine/recorder.hpp"
 
-namespace lorica::train::test {
+namespace lorica::train {
 
 /// Adds a span and returns its index. Times in microseconds.
 inline int add_span(engine::Recording& recording, std::string name, int parent, std::int64_t start, std::int64_t end,
@@ -26,4 +26,4 @@ inline void add_memory(engine::Recording& recording, std::int64_t time, std::uin
   recording.memory.push_back({time * 1000, address, bytes, span});
 }
 
-}  // namespace lorica::train::test
+}  // namespace lorica::train

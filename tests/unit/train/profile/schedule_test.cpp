@@ -5,7 +5,7 @@
 
 #include <string>
 
-namespace lorica::train::test {
+namespace lorica::train {
 namespace {
 
 /// A letter a step: '.' waits, 'w' warms up, 'r' records, 'R' records and ends a recording.
@@ -58,4 +58,4 @@ TEST(ProfilingSchedule, AResumedRunGoesOnCounting) {
 }
 
 }  // namespace
-}  // namespace lorica::train::test
+}  // namespace lorica::train
