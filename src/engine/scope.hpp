@@ -29,8 +29,8 @@ inline constexpr std::string_view kForward = ": forward", kBackward = ": backwar
 inline constexpr std::string_view kHead = "head and loss", kOptimizer = "optimizer", kGradientNorm = "gradient norm";
 inline constexpr std::string_view kGather = "gather parameters", kAwaitGather = "wait for parameters",
                                   kReduce = "reduce gradients", kAwaitReduce = "wait for gradients";
-inline constexpr std::string_view kSend = "send", kAwaitSend = "wait until sent", kReceive = "wait to receive",
-                                  kAwaitStages = "wait for other stages";
+inline constexpr std::string_view kSend = "send", kAwaitSend = "wait until sent", kExpect = "start to receive",
+                                  kReceive = "wait to receive", kAwaitStages = "wait for other stages";
 }  // namespace scopes
 
 }  // namespace lorica::engine

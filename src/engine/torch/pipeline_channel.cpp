@@ -43,6 +43,7 @@ void PipelineChannel::wait(parallel::Pending& pending, std::string_view what) {
 
 void PipelineChannel::expect(const Message& message, at::Tensor buffer) {
   if (schedule_.stages == 1) return;
+  const model::Scope scope("{}", scopes::kExpect);
   const int part = message.kind == Action::Kind::forward ? message.part - 1 : message.part + 1;
   auto pending = group_->receive(buffer, part % schedule_.stages, tag_of(message));
   expected_[message] = {std::move(buffer), std::move(pending)};
@@ -88,6 +89,7 @@ void PipelineChannel::flush() {
 
 void PipelineChannel::announce_end() {
   if (schedule_.stages == 1 || stage_ != 0) return;
+  const model::Scope scope("{}", scopes::kSend);
   for (int stage = 1; stage < schedule_.stages; ++stage) {
     ends_.push_back(group_->send(at::zeros({1}, device_), stage, kEndTag));
   }
@@ -98,6 +100,8 @@ void PipelineChannel::await_end() {
     auto pending = group_->receive(at::zeros({1}, device_), 0, kEndTag);
     wait(pending, scopes::kAwaitStages);
   }
+  if (ends_.empty()) return;
+  const model::Scope scope("{}", scopes::kAwaitSend);
   for (auto& end : ends_) end.wait();
 }
 
