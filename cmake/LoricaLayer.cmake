@@ -17,6 +17,9 @@ function(lorica_layer name)
   else()
     list(FILTER sources EXCLUDE REGEX "/gloo_group\\.cpp$")
   endif()
+  # LibTorch's profiler headers look for Kineto's beside themselves.
+  set_source_files_properties("${CMAKE_SOURCE_DIR}/src/engine/torch/recorder.cpp" PROPERTIES
+                              INCLUDE_DIRECTORIES "${LORICA_TORCH_FOLDER}/include/kineto")
   lorica_choose_cuda_files(${name} sources)
   list(TRANSFORM ARG_DEPENDS PREPEND "lorica_")
   if(sources)

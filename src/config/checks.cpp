@@ -27,6 +27,7 @@ class Checker {
       full_fine_tuning();
       without_effect();
       distribution();
+      profiling();
     }
     if (is_about_training(command_) || command_ == Command::forward || command_ == Command::generate) quantization();
   }
@@ -234,6 +235,37 @@ class Checker {
                         config_.sharding_strategy == Sharding::hybrid_shard_grad_op;
     if (!hybrid && config_.hybrid_shard_size > 0) {
       note_unused({"hybrid_shard_size"}, "with sharding_strategy " + value_text(config_, "sharding_strategy"));
+    }
+  }
+
+  void profiling() {
+    if ((config_.profile || config_.profile_memory) && config_.profiling_output.empty() &&
+        !tried_.contains("profiling_output")) {
+      problem(fmt::format("{}: give a folder", source("profiling_output")));
+    }
+    if (!config_.profile) {
+      note_unused({"with_stack", "with_shapes", "export_trace", "export_memory_timeline", "wait_steps",
+                   "profiler_warmup_steps", "active_steps", "repeat", "profiling_frequency"},
+                  "without profile");
+      if (!config_.profile_memory) {
+        note_unused({"profiling_output", "overwrite_profiling_output"}, "without profile or profile_memory");
+      }
+      return;
+    }
+    const bool repeats = config_.repeat > 0;
+    if (repeats) note_unused({"profiling_frequency"}, "with repeat: wait_steps says how long it waits");
+    if (!repeats) note_unused({"wait_steps"}, "without repeat: profiling_frequency says how long it waits");
+    const auto busy = config_.profiler_warmup_steps + config_.active_steps;
+    const auto wait = repeats ? config_.wait_steps : config_.profiling_frequency - busy;
+    if (wait < 0) {
+      problem(fmt::format("{} {}: a cycle has no room for {} {} and {} {}: make it {} or more, or lower one of them",
+                          source("profiling_frequency"), config_.profiling_frequency, source("profiler_warmup_steps"),
+                          config_.profiler_warmup_steps, source("active_steps"), config_.active_steps, busy));
+    }
+    if (config_.profile_memory && wait == 0 && config_.profiler_warmup_steps == 0) {
+      problem(fmt::format("{} and {}: both would record the first step; let profile begin later ({}, {})",
+                          source("profile_memory"), source("profile"), repeats ? "wait_steps" : "profiling_frequency",
+                          "profiler_warmup_steps"));
     }
   }
 

@@ -176,6 +176,16 @@ struct Config {
   std::vector<std::string> log_to = {"tqdm", "tensorboard"};  ///< of tqdm, stdout, tensorboard; {"none"} or empty: none
   std::int64_t log_every_n_steps = 1;
 
+  // Profiling
+  bool profile = false, profile_memory = false;
+  std::string profiling_output = "profiles";  ///< relative: inside the run's folder
+  bool overwrite_profiling_output = true;
+  bool with_stack = false, with_shapes = false, export_trace = true, export_memory_timeline = false;
+  /// Micro-batches of a cycle; without a repeat, profiling_frequency makes the first of them.
+  std::int64_t wait_steps = 0, profiler_warmup_steps = 1, active_steps = 2;
+  std::int64_t repeat = 0;  ///< cycles; 0: no end
+  std::int64_t profiling_frequency = 10;
+
   // merge, generate, forward, tokenize, report
   std::string input;                        ///< forward: .safetensors with input_ids; tokenize: text file
   std::string output;                       ///< file, or folder for merge; "": standard output where that makes sense

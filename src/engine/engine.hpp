@@ -49,6 +49,7 @@ struct ModelFacts {
 struct MemoryReport {
   std::uint64_t weights = 0, trainable = 0, gradients = 0, optimizer = 0;
   std::uint64_t gathered_peak = 0;  ///< the most that was held of other processes' parts
+  std::uint64_t tensors = 0;        ///< what all tensors of the device hold; in host memory those of 128 KiB or more
   /// On a CUDA device, since the process began: the most that tensors had, and that LibTorch's allocator had taken for
   /// them. Elsewhere 0.
   std::uint64_t device_allocated_peak = 0, device_reserved_peak = 0;

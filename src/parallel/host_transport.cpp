@@ -1,6 +1,7 @@
 // Collectives in host memory, made of messages. Gloo's own collectives copy through buffers of their own (all-gather)
 // or add up in an order that depends on the group's size and in the tensor's dtype (all-reduce); its messages go
 // straight from one tensor into the other, and are moved by the group's own thread while the caller computes.
+#include <ATen/record_function.h>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 
 #include <condition_variable>
@@ -66,6 +67,8 @@ class Messages {
   template <class Body>
   void start(int peer, const Body& body) {
     const std::lock_guard lock(group_->mutex);
+    // c10d would put spans into profiles that end whenever the message does, across all others.
+    const at::DisableRecordFunctionGuard unrecorded;
     guarded(peer, [&] { works_.emplace_back(body(), peer); });
   }
 

@@ -16,6 +16,7 @@
 #include "train/checkpoints.hpp"
 #include "train/metrics/jsonl.hpp"
 #include "train/metrics/tensorboard.hpp"
+#include "train/profile/run_profiler.hpp"
 #include "train/together.hpp"
 
 namespace fs = std::filesystem;
@@ -29,19 +30,6 @@ std::string utc_stamp() {
   gmtime_r(&now, &parts);
   return fmt::format("{:04}{:02}{:02}_{:02}-{:02}-{:02}", parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday,
                      parts.tm_hour, parts.tm_min, parts.tm_sec);
-}
-
-/// Throws FileError if nothing could be written at `path` (or, while it doesn't exist, at its nearest parent).
-void check_writable(const fs::path& path) {
-  auto existing = fs::absolute(path);
-  while (!fs::exists(existing) && existing.has_relative_path()) existing = existing.parent_path();
-  if (!fs::is_directory(existing)) {
-    raise<FileError>("--output_dir {}: '{}' is a file, not a folder", path.string(), existing.string());
-  }
-  if (::access(existing.c_str(), W_OK) != 0) {
-    raise<FileError>("--output_dir {}: '{}' can't be written to. Check its permissions or choose another folder.",
-                     path.string(), existing.string());
-  }
 }
 
 /// A checkpoint is whole if its state parses, its tensors' headers are valid, and each process's piece is there.
@@ -77,9 +65,21 @@ std::vector<fs::path> candidate_folders(const fs::path& output) {
 
 }  // namespace
 
+void check_writable(const fs::path& path, const char* option) {
+  auto existing = fs::absolute(path);
+  while (!fs::exists(existing) && existing.has_relative_path()) existing = existing.parent_path();
+  if (!fs::is_directory(existing)) {
+    raise<FileError>("--{} {}: '{}' is a file, not a folder", option, path.string(), existing.string());
+  }
+  if (::access(existing.c_str(), W_OK) != 0) {
+    raise<FileError>("--{} {}: '{}' can't be written to. Check its permissions or choose another folder.", option,
+                     path.string(), existing.string());
+  }
+}
+
 fs::path choose_run_folder(const config::Config& config) {
   const fs::path output = config.output_dir;
-  check_writable(output);
+  check_writable(output, "output_dir");
   if (!config.resume.empty()) {
     if (config.resume != "latest") return named_checkpoint(config).parent_path();
     for (const auto& folder : candidate_folders(output)) {
@@ -121,6 +121,7 @@ void prepare_run_folder(const config::Config& config, const fs::path& run_folder
                               run_folder / "plots"};
     for (const auto& [step, path] : list_checkpoints(run_folder)) old.push_back(path);
     for (const auto& path : old) fs::remove_all(path);
+    if (fs::path(config.profiling_output).is_relative()) remove_profiles(profiling_folder(config, run_folder));
   }
   write_file(run_folder / kConfigFile, config::to_toml(config));
 }
@@ -151,7 +152,20 @@ void warn_of_changes(const config::Config& config, const fs::path& run_folder) {
                                               "partition_method",
                                               "pipeline_interleave",
                                               "use_column_major_topology",
-                                              "gradient_accumulation_steps"};
+                                              "gradient_accumulation_steps",
+                                              "profile",
+                                              "profile_memory",
+                                              "profiling_output",
+                                              "overwrite_profiling_output",
+                                              "with_stack",
+                                              "with_shapes",
+                                              "export_trace",
+                                              "export_memory_timeline",
+                                              "wait_steps",
+                                              "profiler_warmup_steps",
+                                              "active_steps",
+                                              "repeat",
+                                              "profiling_frequency"};
   const auto now = split(config::to_toml(config), '\n'), then = split(read_file(file), '\n');
   const std::set<std::string> old(then.begin(), then.end());
   std::vector<std::string> changed;

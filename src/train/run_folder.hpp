@@ -10,6 +10,10 @@
 
 namespace lorica::train {
 
+/// Throws FileError, naming `option`, if nothing could be written at `path` (or, while it doesn't exist, at its nearest
+/// parent).
+void check_writable(const std::filesystem::path& path, const char* option);
+
 /// The folder that this run writes to; nothing is created yet. A new run: output_dir, or a time-stamped folder in it. A
 /// resumed one: the folder of the checkpoint. Throws ConfigError if it holds another run (and neither resume nor
 /// overwrite_output_dir is given), FileError if it can't be written to.

@@ -18,6 +18,7 @@
 #include "base/strings.hpp"
 #include "engine/engine.hpp"
 #include "engine/memory_estimate.hpp"
+#include "engine/scope.hpp"
 #include "optim/schedule.hpp"
 #include "parallel/mesh.hpp"
 #include "parallel/world.hpp"
@@ -27,6 +28,7 @@
 #include "train/interrupt.hpp"
 #include "train/metrics/jsonl.hpp"
 #include "train/metrics/metrics.hpp"
+#include "train/profile/run_profiler.hpp"
 #include "train/report.hpp"
 #include "train/run_folder.hpp"
 #include "train/together.hpp"
@@ -37,6 +39,8 @@ namespace lorica::train {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+using engine::Scope;
+namespace scopes = engine::scopes;
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -79,7 +83,7 @@ class Run {
 
   int execute() {
     // One clock and one view of the disk decide: rank 0's.
-    folder_ = world_.broadcast(world_.main() ? choose_run_folder(config_).string() : "");
+    folder_ = world_.broadcast(world_.main() ? choose_folders().string() : "");
     read_data();
     auto options = sampler_options(config_);
     options.data_parallel = mesh_.data_parallel();
@@ -89,6 +93,7 @@ class Run {
     plan_steps();
     resume();
     open_folder();
+    start_profiler();
     const InterruptGuard interrupt;
     start_->ready_seconds = seconds_since_process_start();
     rehearse();
@@ -101,14 +106,17 @@ class Run {
   }
 
  private:
+  fs::path choose_folders() const;
   void read_data();
   void load_engine();
   void plan_steps();
   void resume();
   void open_folder();
+  void start_profiler();
   bool first_is_heaviest(const data::MicroBatch& heaviest) const;
   void rehearse();
   bool train(const InterruptGuard& interrupt);
+  data::StepBatch next_batch();
   void train_step(const InterruptGuard& interrupt);
   /// What the processes tell each other after a step.
   struct Tally {
@@ -139,6 +147,7 @@ class Run {
   std::unique_ptr<engine::Engine> engine_;
   engine::ModelFacts facts_;
   std::unique_ptr<MetricsWriter> metrics_;
+  std::unique_ptr<RunProfiler> profiler_;
   optim::ScheduleOptions schedule_;
   EvaluationSchedule evaluations_;
   std::optional<StartMetrics> start_;  ///< until the first record took it
@@ -150,6 +159,12 @@ class Run {
   std::optional<std::int64_t> resumed_step_;
   Clock::time_point last_checkpoint_ = Clock::now();
 };
+
+fs::path Run::choose_folders() const {
+  auto folder = choose_run_folder(config_);
+  check_profiling_folder(config_, folder);
+  return folder;
+}
 
 /// Rank 0 first: it tokenizes, the others find its cache.
 void Run::read_data() {
@@ -215,12 +230,18 @@ void Run::resume() {
 void Run::open_folder() {
   if (!world_.main()) return;
   prepare_run_folder(config_, folder_);
+  prepare_profiling_folder(config_, folder_);
   MetricsOptions options;
   options.run_folder = folder_;
   options.resumed_step = resumed_step_;
   options.log_every = config_.log_every_n_steps;
   apply_log_to(config_.log_to, options);
   metrics_ = std::make_unique<MetricsWriter>(options);
+}
+
+void Run::start_profiler() {
+  const RunProfiler::Place place{folder_, facts_.device, world_.rank(), world_.size(), step_, total_steps_};
+  profiler_ = std::make_unique<RunProfiler>(config_, place, [this] { return engine_->memory(); });
 }
 
 /// Whether the step that comes holds a micro-batch that asks for as much memory as `heaviest`.
@@ -261,9 +282,11 @@ void Run::rehearse() {
 bool Run::train(const InterruptGuard& interrupt) {
   while (step_ < total_steps_) {
     if (interrupted_ || (world_.size() == 1 && interrupt.requested())) return false;
+    profiler_->begin(step_);
     train_step(interrupt);
     if (is_evaluation_due()) evaluate();
     if (is_checkpoint_due()) checkpoint();
+    profiler_->end(step_ - 1);
   }
   return true;
 }
@@ -274,6 +297,7 @@ std::uint64_t Run::peak_memory() const {
 }
 
 Run::Tally Run::tally(const Tally& mine, const InterruptGuard& interrupt) {
+  const Scope scope(scopes::kMeet);
   const bool due = world_.main() && is_checkpoint_due_by_time();
   const auto all =
       world_.all_gather({mine.sum.loss, static_cast<double>(mine.sum.tokens), mine.flops,
@@ -290,9 +314,15 @@ Run::Tally Run::tally(const Tally& mine, const InterruptGuard& interrupt) {
   return total;
 }
 
+data::StepBatch Run::next_batch() {
+  const Scope scope(scopes::kData);
+  return sampler_->step_for(mesh_.data_rank(), mesh_.data_parallel());
+}
+
 void Run::train_step(const InterruptGuard& interrupt) {
   const auto start = Clock::now();
-  const auto batch = sampler_->step_for(mesh_.data_rank(), mesh_.data_parallel());
+  const Scope scope(scopes::kStep, step_ + 1);
+  const auto batch = next_batch();
   Tally mine;
   const auto before = engine_->distribution();
   // Normalized once, by the supervised tokens of the whole step: no layout of micro-batches changes the loss (B1).
@@ -322,6 +352,7 @@ void Run::train_step(const InterruptGuard& interrupt) {
   ++step_;
   const auto total = tally(mine, interrupt);
   if (!metrics_) return;
+  const Scope writing(scopes::kMetrics);
   StepMetrics metrics;
   metrics.step = step_;
   metrics.total_steps = total_steps_;
@@ -362,6 +393,7 @@ double Run::epochs_done() const {
 }
 
 void Run::evaluate() {
+  const Scope scope(scopes::kEvaluation);
   const auto start = Clock::now();
   const auto together = mesh_.stages == 1                              ? 1
                         : config_.eval_gradient_accumulation_steps > 0 ? config_.eval_gradient_accumulation_steps
@@ -406,6 +438,7 @@ bool Run::is_checkpoint_due_by_time() const {
 }
 
 void Run::checkpoint() {
+  const Scope scope(scopes::kCheckpoint);
   const nlohmann::json state{{"step", step_}, {"total_steps", total_steps_}, {"sampler", sampler_->state()}};
   save_checkpoint(
       folder_, step_, state, config_.save_total_limit,
@@ -420,6 +453,7 @@ void Run::checkpoint() {
 }
 
 void Run::conclude(bool finished) {
+  profiler_->finish();
   if (metrics_) metrics_->finish();
   if (world_.size() > 1) write_process_report(world_, *engine_, moved_, step_ - first_step_, folder_);
   if (!finished) {

@@ -28,6 +28,14 @@ DeviceMemory device_memory(int) {
   not_built();
 }
 
+void keep_memory_history(bool) {
+  not_built();
+}
+
+std::string memory_history() {
+  not_built();
+}
+
 void limit_memory(int, std::uint64_t) {
   not_built();
 }

@@ -3,6 +3,10 @@
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
+#include <torch/csrc/cuda/memory_snapshot.h>
+
+#include <cstdint>
+#include <optional>
 
 #include "base/error.hpp"
 #include "base/strings.hpp"
@@ -28,6 +32,7 @@ DeviceMemory device_memory(int device) {
   if (!allocator::get()->initialized()) return memory;
   const auto stats = allocator::getDeviceStats(static_cast<c10::DeviceIndex>(device));
   memory.reserved = static_cast<std::uint64_t>(total_of(stats.reserved_bytes).current);
+  memory.allocated = static_cast<std::uint64_t>(total_of(stats.allocated_bytes).current);
   memory.peak_allocated = static_cast<std::uint64_t>(total_of(stats.allocated_bytes).peak);
   memory.peak_reserved = static_cast<std::uint64_t>(total_of(stats.reserved_bytes).peak);
   return memory;
@@ -41,6 +46,16 @@ void limit_memory(int device, std::uint64_t bytes) {
   }
   allocator::setMemoryFraction(static_cast<double>(bytes) / static_cast<double>(total),
                                static_cast<c10::DeviceIndex>(device));
+}
+
+void keep_memory_history(bool on) {
+  // Without stacks: turning C++ ones into names takes minutes.
+  torch::cuda::_record_memory_history(on ? std::optional<std::string>("all") : std::nullopt, std::nullopt,
+                                      std::string("all"), SIZE_MAX, /*clearHistory=*/true);
+}
+
+std::string memory_history() {
+  return torch::cuda::_memory_snapshot_pickled();
 }
 
 }  // namespace lorica::engine::cuda

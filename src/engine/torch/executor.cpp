@@ -9,6 +9,7 @@
 
 #include "base/error.hpp"
 #include "engine/torch/pipeline_channel.hpp"
+#include "model/scope.hpp"
 
 namespace lorica::engine {
 
@@ -109,6 +110,7 @@ void Executor::Run::perform(const Action& action) {
   const auto i = static_cast<std::size_t>(action.micro_batch);
   const bool forward = action.kind == Action::Kind::forward, train = settings_.kind == Kind::train;
   const auto& range = range_of(action);
+  const model::Scope scope("{} of micro-batch {}", forward ? "forward" : "backward", i + 1);
   auto& pass = passes_[i];
   if (!pass) {
     settings_.last = i == last_;

@@ -5,7 +5,9 @@
 #include <algorithm>
 
 #include "base/error.hpp"
+#include "engine/scope.hpp"
 #include "engine/torch/parameter_store.hpp"
+#include "model/scope.hpp"
 
 namespace lorica::engine {
 namespace {
@@ -77,6 +79,7 @@ at::Tensor GradientReducer::flatten(const Group& group) const {
 }
 
 void GradientReducer::reduce(std::size_t number) {
+  const model::Scope scope("{}", scopes::kReduce);
   // Those under way go on meanwhile: the oldest is done by now.
   for (auto& flight : flights_) advance(flight);
   while (!flights_.empty() && flights_.front().done) flights_.pop_front();
@@ -96,7 +99,10 @@ void GradientReducer::reduce(std::size_t number) {
 
 void GradientReducer::advance(Flight& flight) {
   if (flight.done) return;
-  flight.pending.wait();
+  {
+    const model::Scope scope("{}", scopes::kAwaitReduce);
+    flight.pending.wait();
+  }
   flight.all.reset();
   if (!flight.over_replicas && replicas_.size() > 1) {
     flight.over_replicas = true;

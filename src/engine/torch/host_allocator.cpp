@@ -40,6 +40,12 @@ class HostAllocator final : public c10::Allocator {
     std::size_t bytes;
   };
 
+  /// To the profiler, if it records memory.
+  static void report(void* data, std::int64_t change, const HostMemory& now) {
+    if (!c10::memoryProfilingEnabled()) return;
+    c10::reportMemoryUsageToProfiler(data, change, now.live, now.live + now.kept, at::Device(at::kCPU));
+  }
+
   static std::size_t round_up(std::size_t bytes) {
     static const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
     return (bytes + page - 1) / page * page;
@@ -58,6 +64,7 @@ class HostAllocator final : public c10::Allocator {
     memory_.live += piece.bytes;
     memory_.peak = std::max(memory_.peak, memory_.live);
     memory_.mapped = std::max(memory_.mapped, memory_.live + memory_.kept);
+    report(piece.data, static_cast<std::int64_t>(piece.bytes), memory_);
     return piece.data;
   }
 
@@ -71,6 +78,7 @@ class HostAllocator final : public c10::Allocator {
     sizes_.erase(entry);
     memory_.live -= piece.bytes;
     memory_.kept += piece.bytes;
+    report(piece.data, -static_cast<std::int64_t>(piece.bytes), memory_);
     kept_.push_back(piece);
     by_size_.emplace(piece.bytes, std::prev(kept_.end()));
     return true;

@@ -7,11 +7,19 @@
 #include <functional>
 
 #include "base/error.hpp"
+#include "engine/scope.hpp"
+#include "model/scope.hpp"
 
 namespace lorica::engine {
 namespace {
 
 constexpr const char* kHeadWeight = "lm_head.weight";
+
+/// "layer 3: forward"
+model::Scope scope_of(const model::Block& block, std::string_view direction) {
+  if (block.spec().kind == model::BlockSpec::Kind::embedding) return model::Scope("embedding{}", direction);
+  return model::Scope("layer {}{}", block.spec().layer, direction);
+}
 
 /// The same weights, of which only those that `is_chosen` are trained. The head has no adapter.
 model::BlockWeights training_only(const model::BlockWeights& weights,
@@ -104,6 +112,7 @@ MicroBatchPass::MicroBatchPass(Model& model, const ExecutorOptions& options, Wal
       computes_(computes(batch, settings.kind)),
       reach_(model.trains) {
   if (!computes_) return;
+  const model::Scope scope("prepare micro-batch");
   sequences_ = make_sequences(model_, batch);
   if (settings.kind != Kind::train) return;
   sequences_->selective = options.policy == ActivationPolicy::selective;
@@ -129,6 +138,7 @@ at::Tensor MicroBatchPass::embed(const model::BlockWeights& weights) {
 }
 
 at::Tensor MicroBatchPass::run_block(std::size_t block, at::Tensor hidden) {
+  const auto scope = scope_of(*model_.blocks[block], scopes::kForward);
   const bool graph = this->graph(block);
   const bool recompute = options_.policy == ActivationPolicy::recompute;
   Frame frame;
@@ -157,6 +167,7 @@ const model::HeadBlock& MicroBatchPass::head_block() const {
 /// At the price of the logits once more, the gradient of a tied head doesn't take up memory while the layers have
 /// theirs.
 void MicroBatchPass::add_delayed_head_gradient() {
+  const model::Scope scope("{}", scopes::kHead);
   const auto [predictions, weights] = *std::exchange(delayed_head_, nullptr);
   at::AutoGradMode mode(true);
   const auto loss = head_block().loss(predictions, weights, options_.logits_bytes);
@@ -164,6 +175,7 @@ void MicroBatchPass::add_delayed_head_gradient() {
 }
 
 void MicroBatchPass::run_head(const at::Tensor& hidden) {
+  const model::Scope scope("{}", scopes::kHead);
   const auto block = head();
   auto weights = walk_.acquire(block);
   if (settings_.kind == Kind::logits) {
@@ -201,6 +213,7 @@ at::Tensor MicroBatchPass::forward(BlockRange range, at::Tensor hidden) {
   }
   for (auto block = range.begin; block < range.end; ++block) {
     if (block == 0) {
+      const auto scope = scope_of(*model_.blocks[0], scopes::kForward);
       hidden = embed(walk_.acquire(0));
       walk_.release(0);
     } else if (block < head()) {
@@ -247,12 +260,14 @@ at::Tensor MicroBatchPass::collect(std::size_t block, const at::Tensor& output, 
 }
 
 at::Tensor MicroBatchPass::back_through(std::size_t block, const at::Tensor& gradient) {
+  const auto scope = scope_of(*model_.blocks[block], scopes::kBackward);
   auto frame = std::exchange(frames_[block], Frame());
   auto weights = walk_.acquire(block);
   if (options_.policy == ActivationPolicy::recompute) {
     if (options_.offload_activations) {
       frame.input = frame.input.to(model_.device).detach().requires_grad_(reach_.wants_input(block));
     }
+    const auto again = scope_of(*model_.blocks[block], scopes::kRecompute);
     at::AutoGradMode mode(true);
     frame.output = model_.blocks[block]->forward({frame.input, sequences_}, weights).hidden;
     frame.weights = std::move(weights);
@@ -265,6 +280,7 @@ at::Tensor MicroBatchPass::back_through(std::size_t block, const at::Tensor& gra
 
 /// Rows of the gradient are added up by token id. The table itself is not needed, and so not gathered again.
 void MicroBatchPass::add_embedding_gradient(const at::Tensor& gradient) {
+  const auto scope = scope_of(*model_.blocks[0], scopes::kBackward);
   if (delayed_head_) add_delayed_head_gradient();
   walk_.add_row_gradients(0, "embed_tokens.weight", to_device(batch_.input_ids, model_.device),
                           gradient.to(table_dtype_), table_rows_);

@@ -4,6 +4,7 @@
 
 #include <deque>
 #include <map>
+#include <string_view>
 
 #include "parallel/pipeline_schedule.hpp"
 #include "parallel/process_group.hpp"
@@ -48,7 +49,7 @@ class PipelineChannel {
   };
   int stage_of(const Message& message) const { return message.part % schedule_.stages; }
   int tag_of(const Message& message) const;
-  void wait(parallel::Pending& pending);
+  void wait(parallel::Pending& pending, std::string_view what);
 
   parallel::ProcessGroup* group_;
   const parallel::Schedule& schedule_;

@@ -10,6 +10,7 @@
 #include "base/parallel.hpp"
 #include "engine/cuda/memory.hpp"
 #include "engine/plan/recompute_choice.hpp"
+#include "engine/scope.hpp"
 #include "engine/torch/device_failure.hpp"
 #include "engine/torch/executor.hpp"
 #include "engine/torch/host_allocator.hpp"
@@ -18,6 +19,7 @@
 #include "engine/torch/state_files.hpp"
 #include "kernels/mode.hpp"
 #include "model/ops/linear_group.hpp"
+#include "model/scope.hpp"
 #include "optim/clip.hpp"
 #include "parallel/place.hpp"
 
@@ -109,9 +111,11 @@ class TorchEngine : public Engine {
   MemoryReport memory() const override {
     const auto held = model_.store->bytes();
     MemoryReport report{held.weights, held.trained, held.gradients, 0, held.gathered_peak};
+    if (model_.device.is_cpu()) report.tensors = host_memory().live;
     report.optimizer = static_cast<std::uint64_t>(optimizer_.memory_bytes());
     if (model_.device.is_cuda()) {
       const auto device = cuda::device_memory(model_.device.index());
+      report.tensors = device.allocated;
       report.device_allocated_peak = device.peak_allocated;
       report.device_reserved_peak = device.peak_reserved;
     }
@@ -210,6 +214,7 @@ std::vector<LossSum> TorchEngine::forward_backward(std::span<const data::MicroBa
 
 void TorchEngine::update_early(optim::TrainableParameter& parameter, double lr) {
   if (!early_.stopped_at.empty()) return;
+  const model::Scope scope("{}", scopes::kOptimizer);
   const std::span<optim::TrainableParameter> one(&parameter, 1);
   const double squares = optim::squared_gradient_norm(one);
   early_.squares += squares;
@@ -300,6 +305,7 @@ std::vector<std::int32_t> TorchEngine::generate(const std::vector<std::int32_t>&
 /// The tied embedding is on the first and the last stage: one weight, one gradient.
 void TorchEngine::sum_tied_gradients() {
   if (!model_.groups.tied) return;
+  const model::Scope scope("{}", scopes::kReduce);
   for (const auto& parameter : model_.store->trainable()) {
     if (parameter.name != model_.tied_name) continue;
     auto gradient = parameter.gradient.defined() ? parameter.gradient.clone() : at::zeros_like(parameter.value);
@@ -310,6 +316,7 @@ void TorchEngine::sum_tied_gradients() {
 
 /// The L2 norm of the gradients of all shards and stages, each counted once.
 double TorchEngine::norm_over_all(std::span<const optim::TrainableParameter> parameters) const {
+  const model::Scope scope("{}", scopes::kGradientNorm);
   if (world_ == nullptr) return std::sqrt(early_.squares + optim::squared_gradient_norm(parameters));
   std::vector<optim::TrainableParameter> counted;
   for (const auto& parameter : parameters) {
@@ -341,6 +348,7 @@ UpdateResult TorchEngine::update(double lr, std::optional<double> max_norm) {
     const auto named = std::find_if(culprits.begin(), culprits.end(), [](const auto& name) { return !name.empty(); });
     optim::raise_non_finite(named == culprits.end() ? "" : *named, result.gradient_norm);
   }
+  const model::Scope scope("{}", scopes::kOptimizer);
   if (max_norm.value_or(0) > 0) optim::scale_gradients(parameters, result.gradient_norm, *max_norm);
   optimizer_.step(parameters, lr);
   model_.store->clear_gradients();

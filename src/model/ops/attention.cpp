@@ -8,6 +8,7 @@
 
 #include "kernels/attention.hpp"
 #include "model/ops/kernel_operand.hpp"
+#include "model/scope.hpp"
 
 namespace lorica::model {
 namespace {
@@ -57,6 +58,7 @@ Attended run_kernel(const at::Tensor& q, const at::Tensor& k, const at::Tensor& 
 struct RaggedAttention : torch::autograd::Function<RaggedAttention> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& q_in, const at::Tensor& k_in,
                             const at::Tensor& v_in, const Offsets& offsets, std::int64_t window) {
+    const Operation operation("lorica::attention", {q_in, k_in, v_in});
     const auto q = with_whole_tokens(q_in), k = with_whole_tokens(k_in), v = with_whole_tokens(v_in);
     const auto [out, lse] = run_kernel(q, k, v, shape_of(q, k, v, offsets, window));
     ctx->save_for_backward({q, k, v, out, lse});
@@ -68,6 +70,7 @@ struct RaggedAttention : torch::autograd::Function<RaggedAttention> {
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const auto saved = ctx->get_saved_variables();
     const auto &q = saved[0], &k = saved[1], &v = saved[2], &out = saved[3];
+    const Operation operation("lorica::attention_backward", {q, k, v});
     const auto dout = grads[0].contiguous();
     const auto like = [](const at::Tensor& x) { return at::empty(x.sizes(), x.options()); };
     auto dq = like(q), dk = like(k), dv = like(v);

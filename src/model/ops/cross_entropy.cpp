@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "kernels/elementwise.hpp"
+#include "model/scope.hpp"
 #include "quant/kernel_weight.hpp"
 
 namespace lorica::model {
@@ -152,6 +153,7 @@ struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& hidden, const std::optional<at::Tensor>& leaf,
                             const std::shared_ptr<const quant::StoredWeight>& stored, const at::Tensor& labels,
                             std::int64_t budget, bool wants_hidden_grad) {
+    const Operation operation("lorica::linear_cross_entropy", {hidden});
     const Wish wish{wants_hidden_grad, leaf && leaf->requires_grad()};
     const bool kernel = quant::has_kernel(hidden, *stored);
     const auto out = kernel ? in_kernel(hidden.contiguous(), *stored, labels.contiguous(), budget, wish)

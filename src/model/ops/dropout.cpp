@@ -8,6 +8,7 @@
 #include "base/error.hpp"
 #include "base/parallel.hpp"
 #include "base/random.hpp"
+#include "model/scope.hpp"
 
 namespace lorica::model {
 namespace {
@@ -78,6 +79,7 @@ at::Tensor dropout_mask(const DropoutRows& rows, std::uint64_t module, double pr
 
 at::Tensor Dropout::apply(const at::Tensor& x) const {
   if (!active()) return x;
+  const Operation operation("lorica::dropout", {x});
   const auto features = x.size(-1);
   ensure(x.dim() == 2 && x.size(0) == static_cast<std::int64_t>(rows_->examples.size()),
          "dropout over {} rows was given {}", rows_->examples.size(), x.size(0));

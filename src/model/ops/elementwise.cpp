@@ -5,6 +5,7 @@
 
 #include "kernels/elementwise.hpp"
 #include "model/ops/kernel_operand.hpp"
+#include "model/scope.hpp"
 
 namespace lorica::model {
 namespace {
@@ -17,6 +18,7 @@ at::Tensor inverse_rms(const at::Tensor& x32, double eps) {
 }
 
 at::Tensor normalize(const at::Tensor& x, const at::Tensor& weight, double eps) {
+  const Operation operation("lorica::rms_norm", {x});
   if (kernels_take(x)) {
     const auto in = x.contiguous(), scale = weight.to(at::kFloat).contiguous();
     auto y = at::empty_like(in);
@@ -36,6 +38,7 @@ struct NormGradients {
 /// `dsum`: what reaches x past the norm, or undefined.
 NormGradients norm_gradients(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& dy,
                              const at::Tensor& dsum, double eps, bool want_x, bool want_weight) {
+  const Operation operation("lorica::rms_norm_backward", {x});
   NormGradients result;
   if (kernels_take(x)) {
     const auto in = x.contiguous(), scale = weight.to(at::kFloat).contiguous(), grad = dy.contiguous();
@@ -83,6 +86,7 @@ struct RmsNorm : torch::autograd::Function<RmsNorm> {
 /// x + change; its norm too, if a weight is given.
 std::pair<at::Tensor, at::Tensor> sum_and_norm(const at::Tensor& x, const at::Tensor& change, const at::Tensor& weight,
                                                double eps) {
+  const Operation operation("lorica::add_rms_norm", {x});
   if (!kernels_take(x)) {
     auto sum = x + change;
     return {sum, weight.defined() ? normalize(sum, weight, eps) : at::Tensor()};
@@ -138,6 +142,7 @@ struct Gated {
 
 /// silu(gate) ⊙ up in `dtype`. `kept`: where to put the input rounded to bfloat16, or null.
 at::Tensor gated(const Gated& in, at::ScalarType dtype, Gated* kept = nullptr) {
+  const Operation operation("lorica::swiglu", {in.gate});
   if (kernels_take(in.gate)) {
     auto y = at::empty(in.gate.sizes(), in.gate.options().dtype(dtype));
     if (kept)
@@ -167,6 +172,7 @@ struct SwiGlu : torch::autograd::Function<SwiGlu> {
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const auto saved = ctx->get_saved_variables();
     const Gated in{saved[0], saved[1]};
+    const Operation operation("lorica::swiglu_backward", {in.gate});
     if (kernels_take(in.gate) && kernels_take(grads[0])) {
       const auto dy = grads[0].contiguous();
       auto dgate = at::empty_like(dy), dup = at::empty_like(dy);
@@ -182,6 +188,7 @@ struct SwiGlu : torch::autograd::Function<SwiGlu> {
 };
 
 at::Tensor rotate(const at::Tensor& x, const at::Tensor& cosine, const at::Tensor& sine, bool inverse) {
+  const Operation operation(inverse ? "lorica::rotary_backward" : "lorica::rotary", {x});
   if (kernels_take(x)) {
     const auto in = x.contiguous(), c = cosine.contiguous(), s = sine.contiguous();
     auto y = at::empty_like(in);

@@ -6,6 +6,7 @@
 #include "base/error.hpp"
 #include "model/ops/linear_group_state.hpp"
 #include "model/ops/saved_state.hpp"
+#include "model/scope.hpp"
 
 namespace lorica::model {
 namespace {
@@ -57,6 +58,7 @@ GroupState make_state(const Value& x, const std::vector<LinearMember>& members, 
 
 struct LinearGroup : torch::autograd::Function<LinearGroup> {
   static variable_list forward(AutogradContext* ctx, at::TensorList edges, GroupState state) {
+    const Operation operation("lorica::linear", {edges[0]});
     auto outputs =
         state.in_kernel ? forward_in_kernel(state, edges[0].contiguous()) : forward_composed(state, edges[0]);
     save_state(ctx, std::move(state));
@@ -64,6 +66,7 @@ struct LinearGroup : torch::autograd::Function<LinearGroup> {
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    const Operation operation("lorica::linear_backward", {grads[0]});
     const auto& state = saved_state<GroupState>(ctx);
     Wanted wanted;
     wanted.input = ctx->needs_input_grad(0);

@@ -43,6 +43,31 @@ TEST_F(Checks, TrainingAPartOfTheWeightsIsRefused) {
   }
 }
 
+TEST_F(Checks, AProfilersCycleNeedsRoom) {
+  EXPECT_EQ(train_error({"--profile"}), "");
+  EXPECT_EQ(train_error({"--profile", "--profiling_frequency", "3"}), "");
+  EXPECT_EQ(train_error({"--profile", "--profiling_frequency", "2"}),
+            "--profiling_frequency 2: a cycle has no room for profiler_warmup_steps 1 and active_steps 2: make it 3 or "
+            "more, or lower one of them");
+  EXPECT_EQ(train_error({"--profiling_frequency", "2"}), "") << "nothing is profiled";
+  EXPECT_EQ(train_error({"--profile", "--profiling_frequency", "2", "--repeat", "1"}), "") << "wait_steps counts";
+  EXPECT_THAT(train_error({"--profile", "--profile_memory", "--repeat", "1", "--profiler_warmup_steps", "0"}),
+              HasSubstr("both would record the first step"));
+  EXPECT_EQ(train_error({"--profile", "--profile_memory", "--repeat", "1"}), "") << "it warms up in the first step";
+  EXPECT_THAT(train_error({"--profile", "--profiling_output", ""}), HasSubstr("--profiling_output: give a folder"));
+  EXPECT_THAT(train_error({"--profile_memory", "--profiling_output", ""}), HasSubstr("give a folder"));
+}
+
+TEST_F(Checks, ProfilingOptionsWithoutEffectAreNoted) {
+  const auto note = [](const Words& words) { return join(train(words).notes, "\n"); };
+  EXPECT_THAT(note({"--with_stack"}), HasSubstr("--with_stack: no effect without profile"));
+  EXPECT_THAT(note({"--profiling_output", "p"}), HasSubstr("no effect without profile or profile_memory"));
+  EXPECT_THAT(note({"--profile_memory", "--profiling_output", "p"}), Not(HasSubstr("profiling_output")));
+  EXPECT_THAT(note({"--profile", "--wait_steps", "2"}), HasSubstr("--wait_steps: no effect without repeat"));
+  EXPECT_THAT(note({"--profile", "--repeat", "1", "--profiling_frequency", "5"}),
+              HasSubstr("--profiling_frequency: no effect with repeat"));
+}
+
 TEST_F(Checks, CodeOfAModelsRepositoryIsNeverRun) {
   EXPECT_THAT(train_error({"--trust-remote-code"}), HasSubstr("code from a model's repository is never run"));
   EXPECT_EQ(train_error({"--trust_remote_code", "false"}), "");
