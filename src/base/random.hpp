@@ -18,9 +18,8 @@ constexpr std::uint64_t mix64(std::uint64_t x) {
   return x ^ (x >> 31);
 }
 
-/// One 64-bit key from several parts, in order.
-constexpr std::uint64_t random_key(std::initializer_list<std::uint64_t> parts) {
-  std::uint64_t key = 0;
+/// One 64-bit key from several parts, in order. `key`: of parts that came before.
+constexpr std::uint64_t random_key(std::initializer_list<std::uint64_t> parts, std::uint64_t key = 0) {
   for (const auto part : parts) key = mix64(key ^ part);
   return key;
 }

@@ -33,6 +33,19 @@ void for_rows(std::int64_t rows, std::int64_t features, const Body& body) {
                [&](std::int64_t begin, std::int64_t end) { body(begin, end - begin); });
 }
 
+/// `kernel`: dropout or add_dropout.
+void drop_rows(decltype(Elementwise::dropout) kernel, const void* x, const DropoutKey& key, const DropoutRule& rule,
+               FloatType type, std::int64_t rows, std::int64_t features, void* y) {
+  check(type, rows, features);
+  ensure(rule.limit <= std::uint64_t{1} << 32, "dropout was given a limit of {}, above 2^32", rule.limit);
+  for_rows(rows, features, [&](std::int64_t row, std::int64_t count) {
+    for (const std::int64_t end = row + count; row < end; ++row) {
+      const std::int64_t at = row * features;
+      kernel(element_at(x, type, at), key(row), rule, type, features, element_at(y, type, at));
+    }
+  });
+}
+
 }  // namespace
 
 void rms_norm(const void* x, const float* weight, FloatType type, std::int64_t rows, std::int64_t features, float eps,
@@ -117,6 +130,16 @@ void rotary(const void* x, const float* cosine, const float* sine, FloatType typ
     kernel.rotary(element_at(x, type, at), cosine + token * half, sine + token * half, type, part, inverse,
                   element_at(y, type, at));
   });
+}
+
+void dropout(const void* x, const DropoutKey& key, const DropoutRule& rule, FloatType type, std::int64_t rows,
+             std::int64_t features, void* y) {
+  drop_rows(elementwise().dropout, x, key, rule, type, rows, features, y);
+}
+
+void add_dropout(const void* x, const DropoutKey& key, const DropoutRule& rule, FloatType type, std::int64_t rows,
+                 std::int64_t features, void* sum) {
+  drop_rows(elementwise().add_dropout, x, key, rule, type, rows, features, sum);
 }
 
 double cross_entropy(float* logits, const std::int64_t* labels, std::int64_t rows, std::int64_t classes,

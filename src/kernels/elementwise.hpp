@@ -1,5 +1,5 @@
-// The cheap operations between matrix products: RMS normalization, SwiGLU, rotary embedding and cross entropy, forward
-// and backward.
+// The cheap operations between matrix products: RMS normalization, SwiGLU, rotary embedding, dropout and cross entropy,
+// forward and backward.
 //
 // Elements are float32 or bfloat16 (Error for float16); all arithmetic is float32, rounded once when it is stored.
 // Rows are dealt out to all threads; results do not depend on their number. `x`, `y` and the gradients of one call
@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 
 #include "kernels/float_type.hpp"
 
@@ -60,6 +61,22 @@ struct RotaryShape {
 /// cosine, sine float32 [tokens, h]. `inverse` turns the other way, which is also the gradient.
 void rotary(const void* x, const float* cosine, const float* sine, FloatType type, const RotaryShape& shape,
             bool inverse, void* y);
+
+/// Which values dropout keeps: those whose dropout_hash (kernels/dropout_hash.hpp) is not below `limit`.
+struct DropoutRule {
+  std::uint64_t limit = 0;  ///< probability · 2³², up to 2³²: nothing is kept
+  float scale = 1;          ///< of what is kept: 1 / (1 − probability)
+};
+/// The key of a row's hashes; called once a row, on any thread.
+using DropoutKey = std::function<std::uint32_t(std::int64_t row)>;
+
+/// y = round(x · scale) where the rule keeps it, else 0. Also its own gradient. x, y [rows, features] contiguous.
+void dropout(const void* x, const DropoutKey& key, const DropoutRule& rule, FloatType type, std::int64_t rows,
+             std::int64_t features, void* y);
+
+/// sum = round(sum + dropout(x)).
+void add_dropout(const void* x, const DropoutKey& key, const DropoutRule& rule, FloatType type, std::int64_t rows,
+                 std::int64_t features, void* sum);
 
 /// Cross entropy of rows of logits with the class that each should have: Σ over rows of log Σ exp(x) − x[label]. With
 /// `gradient` the logits become its gradient, softmax(x) − one-hot(label); without, they may be overwritten.

@@ -22,6 +22,11 @@ struct Elementwise {
                           void* dup);
   void (*rotary)(const void* x, const float* cosine, const float* sine, FloatType type, const RotaryShape& shape,
                  bool inverse, void* y);
+  /// Of one row, whose key is given.
+  void (*dropout)(const void* x, std::uint32_t key, const DropoutRule& rule, FloatType type, std::int64_t features,
+                  void* y);
+  void (*add_dropout)(const void* x, std::uint32_t key, const DropoutRule& rule, FloatType type, std::int64_t features,
+                      void* sum);
   /// losses [rows]
   void (*cross_entropy)(float* logits, const std::int64_t* labels, std::int64_t rows, std::int64_t classes,
                         bool gradient, double* losses);

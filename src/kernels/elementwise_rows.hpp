@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
+#include "kernels/dropout_hash.hpp"
 #include "kernels/elementwise_impl.hpp"
 #include "kernels/lanes_scalar.hpp"
 
@@ -149,6 +151,30 @@ void rotary_rows(const T* x, const float* cosine, const float* sine, const Rotar
   }
 }
 
+/// dropout_hash of the features from `feature` on, a lane each.
+template <class V>
+[[gnu::always_inline]] inline typename V::Word dropout_hashes(std::uint32_t key, std::int64_t feature) {
+  auto x = V::words(key + static_cast<std::uint32_t>(feature) * kDropoutStride, kDropoutStride);
+  x = V::multiply_word(V::template xor_shifted<16>(x), kDropoutMultiply1);
+  x = V::multiply_word(V::template xor_shifted<15>(x), kDropoutMultiply2);
+  return V::template xor_shifted<16>(x);
+}
+
+template <class L, bool kAdds, class T>
+void dropout_row(const T* x, std::uint32_t key, const DropoutRule& rule, std::int64_t features, T* y) {
+  const bool keeps = rule.limit <= std::numeric_limits<std::uint32_t>::max();  // a limit of 2³² is above every hash
+  const auto limit = static_cast<std::uint32_t>(rule.limit);
+  const float scale = rule.scale;
+  for_lanes<L>(features, [&]<class V>(std::int64_t i) {
+    auto kept = V::set(0);
+    if (keeps) {
+      kept = V::zero_below(V::multiply(V::load(x + i), V::set(scale)), dropout_hashes<V>(key, i), limit);
+    }
+    if constexpr (kAdds) kept = V::add(V::load(y + i), rounded<T, V>(kept));
+    V::store(y + i, kept);
+  });
+}
+
 template <class L>
 float maximum_of(const float* x, std::int64_t count) {
   auto top = L::set(x[0]), other = top;
@@ -235,6 +261,14 @@ void with_elements(FloatType first, FloatType second, const Body& body) {
   with_element(first, [&](auto* in) { with_element(second, [&](auto* out) { body(in, out); }); });
 }
 
+template <class L, bool kAdds>
+void dropout_row_of(const void* x, std::uint32_t key, const DropoutRule& rule, FloatType type, std::int64_t features,
+                    void* y) {
+  with_element(type, [&]<class T>(T*) {
+    dropout_row<L, kAdds>(static_cast<const T*>(x), key, rule, features, static_cast<T*>(y));
+  });
+}
+
 /// The kernels over lanes L.
 template <class L>
 constexpr Elementwise elementwise_over() {
@@ -278,6 +312,8 @@ constexpr Elementwise elementwise_over() {
               rotary_rows<L>(static_cast<const T*>(x), cosine, sine, shape, inverse, static_cast<T*>(y));
             });
           },
+          dropout_row_of<L, false>,
+          dropout_row_of<L, true>,
           cross_entropy_rows<L>,
           adam_values<L>,
           sum_of_squares<L>};

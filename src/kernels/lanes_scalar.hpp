@@ -38,6 +38,18 @@ struct ScalarLanes {
   static Float keep(Float x, std::int64_t begin, std::int64_t end, float otherwise) {
     return begin <= 0 && end > 0 ? x : otherwise;
   }
+
+  using Word = std::uint32_t;  ///< 32 bits of each lane; arithmetic wraps
+  /// first + lane · step
+  static Word words(std::uint32_t first, std::uint32_t) { return first; }
+  static Word multiply_word(Word x, std::uint32_t factor) { return x * factor; }
+  /// x ^ (x >> kBits)
+  template <int kBits>
+  static Word xor_shifted(Word x) {
+    return x ^ (x >> kBits);
+  }
+  /// value, but 0 where x < limit.
+  static Float zero_below(Float value, Word x, std::uint32_t limit) { return x < limit ? 0.0f : value; }
 };
 
 }  // namespace

@@ -2,29 +2,57 @@
 
 #include <algorithm>
 
+#include "base/error.hpp"
 #include "base/files.hpp"
 #include "base/log.hpp"
 #include "base/machine.hpp"
 #include "base/strings.hpp"
 #include "io/json.hpp"
+#include "parallel/ending.hpp"
 
 namespace fs = std::filesystem;
 
 namespace lorica::train {
 
-void fill_together(parallel::World* world, const fs::path& target, const std::function<void(const fs::path&)>& fill) {
-  if (world != nullptr && !world->main()) {
-    fill(world->broadcast(""));
-    world->barrier();
-    world->barrier();
-    return;
+namespace {
+
+/// body(). Why it fails is told to the others before anything comes of it, such as that rank 0 removes the folder; if
+/// another process has failed before, that one is to blame: PeerError.
+void blame_first(parallel::World& world, const std::function<void()>& body) {
+  try {
+    body();
+  } catch (...) {
+    const auto ending = parallel::ending_of(std::current_exception());
+    if (!ending.own) throw;
+    world.report_failure(ending.message);
+    const auto verdict = world.failure();
+    if (verdict.empty() || verdict.starts_with(fmt::format("rank {}: ", world.rank()))) throw;
+    throw PeerError(verdict);
   }
-  PendingFolder pending(target);
-  if (world != nullptr) world->broadcast(pending.path().string());
-  fill(pending.path());
-  if (world != nullptr) world->barrier();
-  pending.commit();
-  if (world != nullptr) world->barrier();
+}
+
+}  // namespace
+
+void fill_together(parallel::World* world, const fs::path& target, const std::function<void(const fs::path&)>& fill) {
+  if (world == nullptr) {
+    PendingFolder pending(target);
+    fill(pending.path());
+    pending.commit();
+  } else if (world->main()) {
+    PendingFolder pending(target);
+    blame_first(*world, [&] {
+      world->broadcast(pending.path().string());
+      fill(pending.path());
+      world->barrier();
+      pending.commit();
+    });
+    world->barrier();
+  } else {
+    const fs::path folder = world->broadcast("");
+    blame_first(*world, [&] { fill(folder); });
+    world->barrier();
+    world->barrier();
+  }
 }
 
 void write_process_report(parallel::World& world, const engine::Engine& engine, const MovedBytes& moved,

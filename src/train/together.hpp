@@ -11,7 +11,8 @@
 namespace lorica::train {
 
 /// Every process fills `target` under a temporary name (on a file system that all of them share); when all are done, it
-/// appears under its own name, complete. `world` null: one process. Throws FileError.
+/// appears under its own name, complete. `world` null: one process. Throws FileError; PeerError in a process whose part
+/// failed after another's had.
 void fill_together(parallel::World* world, const std::filesystem::path& target,
                    const std::function<void(const std::filesystem::path&)>& fill);
 

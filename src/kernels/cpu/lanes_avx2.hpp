@@ -74,6 +74,25 @@ struct Avx2Lanes {
     const __m256i exponent = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
     return _mm256_mul_ps(x, _mm256_castsi256_ps(exponent));
   }
+
+  using Word = __m256i;  ///< 32 bits of each lane; arithmetic wraps
+  static Word set_word(std::uint32_t x) { return _mm256_set1_epi32(static_cast<int>(x)); }
+  /// first + lane · step
+  static Word words(std::uint32_t first, std::uint32_t step) {
+    const Word lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_add_epi32(set_word(first), multiply_word(lane, step));
+  }
+  static Word multiply_word(Word x, std::uint32_t factor) { return _mm256_mullo_epi32(x, set_word(factor)); }
+  /// x ^ (x >> kBits)
+  template <int kBits>
+  static Word xor_shifted(Word x) {
+    return _mm256_xor_si256(x, _mm256_srli_epi32(x, kBits));
+  }
+  /// value, but 0 where x < limit. AVX2 compares signed words only; the greater of both is x where x >= limit.
+  static Float zero_below(Float value, Word x, std::uint32_t limit) {
+    const Word is_kept = _mm256_cmpeq_epi32(_mm256_max_epu32(x, set_word(limit)), x);
+    return _mm256_and_ps(value, _mm256_castsi256_ps(is_kept));
+  }
 };
 
 }  // namespace

@@ -62,6 +62,24 @@ struct Avx512Lanes {
   }
   static Float nearest(Float x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
   static Float scale_by_power_of_two(Float x, Float n) { return _mm512_scalef_ps(x, n); }
+
+  using Word = __m512i;  ///< 32 bits of each lane; arithmetic wraps
+  static Word set_word(std::uint32_t x) { return _mm512_set1_epi32(static_cast<int>(x)); }
+  /// first + lane · step
+  static Word words(std::uint32_t first, std::uint32_t step) {
+    const Word lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    return _mm512_add_epi32(set_word(first), multiply_word(lane, step));
+  }
+  static Word multiply_word(Word x, std::uint32_t factor) { return _mm512_mullo_epi32(x, set_word(factor)); }
+  /// x ^ (x >> kBits)
+  template <int kBits>
+  static Word xor_shifted(Word x) {
+    return _mm512_xor_si512(x, _mm512_srli_epi32(x, kBits));
+  }
+  /// value, but 0 where x < limit.
+  static Float zero_below(Float value, Word x, std::uint32_t limit) {
+    return _mm512_maskz_mov_ps(_mm512_cmpge_epu32_mask(x, set_word(limit)), value);
+  }
 };
 
 }  // namespace

@@ -29,8 +29,12 @@ class Dropout {
   /// x ⊙ mask / (1 − p); x [T, features], any floating dtype. Also the operation's own transpose, so backward calls it
   /// on gradients.
   at::Tensor apply(const at::Tensor& x) const;
+  /// sum += apply(x), without memory for it where there is a kernel. sum [T, features].
+  void add_to(const at::Tensor& sum, const at::Tensor& x) const;
 
  private:
+  void check(const at::Tensor& x) const;
+
   std::shared_ptr<const DropoutRows> rows_;
   std::uint64_t module_ = 0;
   double probability_ = 0;

@@ -57,7 +57,7 @@ std::vector<at::Tensor> backward_composed(const GroupState& state, const std::ve
       result[static_cast<std::size_t>(member.b_edge)] = at::mm(dy.t(), member.projected).to(wide).mul_(factor);
     }
     if (wanted.input && member.dropout.active()) {
-      dx.add_(member.dropout.apply(at::mm(projected_grad, member.a)));
+      member.dropout.add_to(dx, at::mm(projected_grad, member.a));
     } else if (wanted.input) {
       dx.addmm_(projected_grad, member.a);
     }

@@ -107,7 +107,7 @@ void multiply_gradients(const GroupState& state, const std::vector<at::Tensor>& 
     if (!projections.parts[i].defined() || !member.dropout.active()) continue;
     auto part = at::empty_like(dx);
     kernels::gemm(matrix_of(projections.parts[i]), matrix_of(member.a), 0, data_of(part), part.size(1));
-    dx.add_(member.dropout.apply(part));
+    member.dropout.add_to(dx, part);
   }
 }
 

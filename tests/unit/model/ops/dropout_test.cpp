@@ -45,6 +45,31 @@ TEST(Dropout, TheCpuPathEqualsTheComposedMaskBitForBit) {
   }
 }
 
+TEST(Dropout, AddToEqualsAddingWhatApplyGives) {
+  for (const auto dtype : {at::kFloat, at::kDouble, at::kBFloat16, at::kHalf}) {
+    const auto x = normal({37, 77}, 1, dtype), sum = normal({37, 77}, 2, dtype);
+    for (const auto& dropout : {Dropout(line(37), 5, 0.3), Dropout()}) {
+      for (const auto& term : {x, normal({77, 37}, 3, dtype).t()}) {
+        const auto expected = sum + dropout.apply(term);
+        for (const auto& target : {sum.clone(), sum.t().contiguous().t()}) {
+          dropout.add_to(target, term);
+          EXPECT_TRUE(target.equal(expected)) << c10::toString(dtype);
+        }
+      }
+    }
+  }
+  const auto wide = normal({3, 8}, 1), narrow = normal({3, 8}, 2, at::kBFloat16);
+  const auto expected = wide + Dropout(line(3), 5, 0.5).apply(narrow);
+  Dropout(line(3), 5, 0.5).add_to(wide, narrow);
+  EXPECT_TRUE(wide.equal(expected));
+}
+
+TEST(Dropout, TakesNoRows) {
+  const auto none = at::empty({0, 8});
+  EXPECT_EQ(Dropout(line(0), 5, 0.5).apply(none).sizes(), none.sizes());
+  Dropout(line(0), 5, 0.5).add_to(none, none);
+}
+
 TEST(Dropout, KeepsTheRightShareAndScalesIt) {
   const auto rows = line(512);
   for (const double probability : {0.05, 0.1, 0.5}) {
@@ -108,7 +133,9 @@ TEST(Dropout, InactiveReturnsItsInput) {
 }
 
 TEST(Dropout, RefusesAnotherNumberOfRows) {
-  EXPECT_THROW(Dropout(line(4), 5, 0.5).apply(normal({3, 8}, 1)), Error);
+  const auto x = normal({3, 8}, 1);
+  EXPECT_THROW(Dropout(line(4), 5, 0.5).apply(x), Error);
+  EXPECT_THROW(Dropout(line(4), 5, 0.5).add_to(x, x), Error);
 }
 
 }  // namespace
