@@ -176,6 +176,8 @@ TEST_F(Llama70B, FitsTwoDevicesOf24GBWithOffload) {
   EXPECT_FALSE(without.fits);
   ASSERT_FALSE(without.remedies.empty());
   EXPECT_EQ(without.remedies.front().change, "--use_cpu_offload true");
+  for (const auto& either : {planned, without}) EXPECT_THAT(plan_text(either), HasSubstr("train refuses it on a GPU"));
+  EXPECT_THAT(plan_text(plan(4, false, 40 * kGB)), Not(HasSubstr("refuses")));
 }
 
 TEST_F(Llama70B, FitsFourDevicesOf40GBWithoutOffload) {
