@@ -16,6 +16,11 @@ namespace lorica::model {
 /// A part of a step, from construction to destruction: "optimizer", "layer 3: backward".
 class Scope {
  public:
+  explicit Scope(std::string_view name) : record_(at::RecordScope::USER_SCOPE) {
+    if (!record_.isActive()) return;
+    name_ = name;
+    record_.before(std::string_view(name_));
+  }
   /// The text is put together only if somebody records.
   template <class... Values>
   explicit Scope(fmt::format_string<Values...> text, Values&&... values) : record_(at::RecordScope::USER_SCOPE) {

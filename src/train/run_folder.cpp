@@ -11,12 +11,12 @@
 #include "base/files.hpp"
 #include "base/log.hpp"
 #include "base/strings.hpp"
+#include "config/option.hpp"
 #include "engine/state_pieces.hpp"
 #include "io/safetensors.hpp"
 #include "train/checkpoints.hpp"
 #include "train/metrics/jsonl.hpp"
 #include "train/metrics/tensorboard.hpp"
-#include "train/profile/run_profiler.hpp"
 #include "train/together.hpp"
 
 namespace fs = std::filesystem;
@@ -121,7 +121,6 @@ void prepare_run_folder(const config::Config& config, const fs::path& run_folder
                               run_folder / "plots"};
     for (const auto& [step, path] : list_checkpoints(run_folder)) old.push_back(path);
     for (const auto& path : old) fs::remove_all(path);
-    if (fs::path(config.profiling_output).is_relative()) remove_profiles(profiling_folder(config, run_folder));
   }
   write_file(run_folder / kConfigFile, config::to_toml(config));
 }
@@ -129,43 +128,34 @@ void prepare_run_folder(const config::Config& config, const fs::path& run_folder
 void warn_of_changes(const config::Config& config, const fs::path& run_folder) {
   const auto file = run_folder / kConfigFile;
   if (!fs::exists(file)) return;
-  // The layout of processes changes nothing but the order of additions.
-  static const std::set<std::string> expected{"resume",
-                                              "overwrite_output_dir",
-                                              "output_dir",
-                                              "verbose",
-                                              "threads",
-                                              "device",
-                                              "device_memory_limit",
-                                              "preview",
-                                              "world_size",
-                                              "sharding_strategy",
-                                              "hybrid_shard_size",
-                                              "no_sync",
-                                              "prefetch_blocks",
-                                              "low_memory",
-                                              "master_addr",
-                                              "master_port",
-                                              "peer_timeout",
-                                              "rank_logs",
-                                              "pipeline_stages",
-                                              "partition_method",
-                                              "pipeline_interleave",
-                                              "use_column_major_topology",
-                                              "gradient_accumulation_steps",
-                                              "profile",
-                                              "profile_memory",
-                                              "profiling_output",
-                                              "overwrite_profiling_output",
-                                              "with_stack",
-                                              "with_shapes",
-                                              "export_trace",
-                                              "export_memory_timeline",
-                                              "wait_steps",
-                                              "profiler_warmup_steps",
-                                              "active_steps",
-                                              "repeat",
-                                              "profiling_frequency"};
+  // The layout of processes changes nothing but the order of additions, and the profiler nothing.
+  static const auto expected = [] {
+    std::set<std::string> names{"resume",
+                                "overwrite_output_dir",
+                                "output_dir",
+                                "verbose",
+                                "threads",
+                                "device",
+                                "device_memory_limit",
+                                "preview",
+                                "world_size",
+                                "sharding_strategy",
+                                "hybrid_shard_size",
+                                "no_sync",
+                                "prefetch_blocks",
+                                "low_memory",
+                                "master_addr",
+                                "master_port",
+                                "peer_timeout",
+                                "rank_logs",
+                                "pipeline_stages",
+                                "partition_method",
+                                "pipeline_interleave",
+                                "use_column_major_topology",
+                                "gradient_accumulation_steps"};
+    for (const auto& option : config::profiling_options()) names.insert(option.name);
+    return names;
+  }();
   const auto now = split(config::to_toml(config), '\n'), then = split(read_file(file), '\n');
   const std::set<std::string> old(then.begin(), then.end());
   std::vector<std::string> changed;

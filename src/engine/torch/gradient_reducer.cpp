@@ -79,7 +79,7 @@ at::Tensor GradientReducer::flatten(const Group& group) const {
 }
 
 void GradientReducer::reduce(std::size_t number) {
-  const model::Scope scope("{}", scopes::kReduce);
+  const model::Scope scope(scopes::kReduce);
   // Those under way go on meanwhile: the oldest is done by now.
   for (auto& flight : flights_) advance(flight);
   while (!flights_.empty() && flights_.front().done) flights_.pop_front();
@@ -100,7 +100,7 @@ void GradientReducer::reduce(std::size_t number) {
 void GradientReducer::advance(Flight& flight) {
   if (flight.done) return;
   {
-    const model::Scope scope("{}", scopes::kAwaitReduce);
+    const model::Scope scope(scopes::kAwaitReduce);
     flight.pending.wait();
   }
   flight.all.reset();

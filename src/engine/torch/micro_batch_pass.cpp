@@ -167,7 +167,7 @@ const model::HeadBlock& MicroBatchPass::head_block() const {
 /// At the price of the logits once more, the gradient of a tied head doesn't take up memory while the layers have
 /// theirs.
 void MicroBatchPass::add_delayed_head_gradient() {
-  const model::Scope scope("{}", scopes::kHead);
+  const model::Scope scope(scopes::kHead);
   const auto [predictions, weights] = *std::exchange(delayed_head_, nullptr);
   at::AutoGradMode mode(true);
   const auto loss = head_block().loss(predictions, weights, options_.logits_bytes);
@@ -175,7 +175,7 @@ void MicroBatchPass::add_delayed_head_gradient() {
 }
 
 void MicroBatchPass::run_head(const at::Tensor& hidden) {
-  const model::Scope scope("{}", scopes::kHead);
+  const model::Scope scope(scopes::kHead);
   const auto block = head();
   auto weights = walk_.acquire(block);
   if (settings_.kind == Kind::logits) {

@@ -35,7 +35,7 @@ int PipelineChannel::tag_of(const Message& message) const {
 }
 
 void PipelineChannel::wait(parallel::Pending& pending, std::string_view what) {
-  const model::Scope scope("{}", what);
+  const model::Scope scope(what);
   const auto start = std::chrono::steady_clock::now();
   pending.wait();
   waited_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -43,7 +43,7 @@ void PipelineChannel::wait(parallel::Pending& pending, std::string_view what) {
 
 void PipelineChannel::expect(const Message& message, at::Tensor buffer) {
   if (schedule_.stages == 1) return;
-  const model::Scope scope("{}", scopes::kExpect);
+  const model::Scope scope(scopes::kExpect);
   const int part = message.kind == Action::Kind::forward ? message.part - 1 : message.part + 1;
   auto pending = group_->receive(buffer, part % schedule_.stages, tag_of(message));
   expected_[message] = {std::move(buffer), std::move(pending)};
@@ -62,7 +62,7 @@ void PipelineChannel::send(const Message& message, at::Tensor tensor) {
     local_[message] = std::move(tensor);
     return;
   }
-  const model::Scope scope("{}", scopes::kSend);
+  const model::Scope scope(scopes::kSend);
   auto pending = group_->send(tensor.contiguous(), stage_of(message), tag_of(message));
   if (message.kind == Action::Kind::forward) {
     activations_[message] = std::move(pending);
@@ -89,7 +89,7 @@ void PipelineChannel::flush() {
 
 void PipelineChannel::announce_end() {
   if (schedule_.stages == 1 || stage_ != 0) return;
-  const model::Scope scope("{}", scopes::kSend);
+  const model::Scope scope(scopes::kSend);
   for (int stage = 1; stage < schedule_.stages; ++stage) {
     ends_.push_back(group_->send(at::zeros({1}, device_), stage, kEndTag));
   }
@@ -101,7 +101,7 @@ void PipelineChannel::await_end() {
     wait(pending, scopes::kAwaitStages);
   }
   if (ends_.empty()) return;
-  const model::Scope scope("{}", scopes::kAwaitSend);
+  const model::Scope scope(scopes::kAwaitSend);
   for (auto& end : ends_) end.wait();
 }
 

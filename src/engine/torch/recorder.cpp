@@ -259,7 +259,7 @@ struct Scope::Impl {
   model::Scope scope;
 };
 
-Scope::Scope(std::string_view name) : impl_(new Impl{model::Scope("{}", name)}) {}
+Scope::Scope(std::string_view name) : impl_(new Impl{model::Scope(name)}) {}
 Scope::Scope(std::string_view name, std::int64_t number) : impl_(new Impl{model::Scope("{} {}", name, number)}) {}
 Scope::~Scope() = default;
 

@@ -125,7 +125,7 @@ const ShardedStore::Place& ShardedStore::place(const std::string& name) const {
 
 void ShardedStore::start(Group& group) {
   if (group.state != Group::State::apart || !group.whole) return;
-  const model::Scope scope("{}", scopes::kGather);
+  const model::Scope scope(scopes::kGather);
   group.landing().fill();
   const auto length = group.layout.chunk_bytes() * gather_.size();
   group.gathering = gather_.all_gather(group.landing().bytes().narrow(0, 0, length), group.chunk);
@@ -135,7 +135,7 @@ void ShardedStore::start(Group& group) {
 void ShardedStore::complete(Group& group) {
   if (!group.whole || group.state == Group::State::gathered) return;
   start(group);
-  const model::Scope scope("{}", scopes::kAwaitGather);
+  const model::Scope scope(scopes::kAwaitGather);
   const auto asked = std::chrono::steady_clock::now();
   group.gathering.wait();
   gather_wait_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - asked).count();

@@ -214,7 +214,7 @@ std::vector<LossSum> TorchEngine::forward_backward(std::span<const data::MicroBa
 
 void TorchEngine::update_early(optim::TrainableParameter& parameter, double lr) {
   if (!early_.stopped_at.empty()) return;
-  const model::Scope scope("{}", scopes::kOptimizer);
+  const model::Scope scope(scopes::kOptimizer);
   const std::span<optim::TrainableParameter> one(&parameter, 1);
   const double squares = optim::squared_gradient_norm(one);
   early_.squares += squares;
@@ -305,7 +305,7 @@ std::vector<std::int32_t> TorchEngine::generate(const std::vector<std::int32_t>&
 /// The tied embedding is on the first and the last stage: one weight, one gradient.
 void TorchEngine::sum_tied_gradients() {
   if (!model_.groups.tied) return;
-  const model::Scope scope("{}", scopes::kReduce);
+  const model::Scope scope(scopes::kReduce);
   for (const auto& parameter : model_.store->trainable()) {
     if (parameter.name != model_.tied_name) continue;
     auto gradient = parameter.gradient.defined() ? parameter.gradient.clone() : at::zeros_like(parameter.value);
@@ -316,7 +316,7 @@ void TorchEngine::sum_tied_gradients() {
 
 /// The L2 norm of the gradients of all shards and stages, each counted once.
 double TorchEngine::norm_over_all(std::span<const optim::TrainableParameter> parameters) const {
-  const model::Scope scope("{}", scopes::kGradientNorm);
+  const model::Scope scope(scopes::kGradientNorm);
   if (world_ == nullptr) return std::sqrt(early_.squares + optim::squared_gradient_norm(parameters));
   std::vector<optim::TrainableParameter> counted;
   for (const auto& parameter : parameters) {
@@ -348,7 +348,7 @@ UpdateResult TorchEngine::update(double lr, std::optional<double> max_norm) {
     const auto named = std::find_if(culprits.begin(), culprits.end(), [](const auto& name) { return !name.empty(); });
     optim::raise_non_finite(named == culprits.end() ? "" : *named, result.gradient_norm);
   }
-  const model::Scope scope("{}", scopes::kOptimizer);
+  const model::Scope scope(scopes::kOptimizer);
   if (max_norm.value_or(0) > 0) optim::scale_gradients(parameters, result.gradient_norm, *max_norm);
   optimizer_.step(parameters, lr);
   model_.store->clear_gradients();

@@ -1,12 +1,10 @@
 #include "model/ops/dropout.hpp"
 
 #include <ATen/ATen.h>
-#include <ATen/OpMathType.h>
 
 #include <cmath>
 
 #include "base/error.hpp"
-#include "base/parallel.hpp"
 #include "base/random.hpp"
 #include "kernels/dropout_hash.hpp"
 #include "kernels/elementwise.hpp"
@@ -50,25 +48,6 @@ bool has_kernel(const at::Tensor& x) {
   return x.is_cpu() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
 }
 
-/// For the types that the kernel doesn't know.
-template <class T>
-void drop_plainly(const RowKeys& keys, const kernels::DropoutRule& rule, const at::Tensor& in, const at::Tensor& out) {
-  using Wide = at::opmath_type<T>;
-  const auto scale = static_cast<Wide>(rule.scale);
-  const auto features = in.size(1);
-  parallel_for(in.size(0), 16, [&](std::int64_t begin, std::int64_t end) {
-    for (auto row = begin; row < end; ++row) {
-      const std::uint32_t key = keys(row);
-      const T* source = in.const_data_ptr<T>() + row * features;
-      T* target = out.data_ptr<T>() + row * features;
-      for (std::int64_t j = 0; j < features; ++j) {
-        const bool keep = kernels::dropout_hash(key, j) >= rule.limit;
-        target[j] = keep ? static_cast<T>(static_cast<Wide>(source[j]) * scale) : static_cast<T>(0.0F);
-      }
-    }
-  });
-}
-
 }  // namespace
 
 at::Tensor dropout_mask(const DropoutRows& rows, std::uint64_t module, double probability, std::int64_t features,
@@ -99,19 +78,15 @@ at::Tensor Dropout::apply(const at::Tensor& x) const {
   const Operation operation("lorica::dropout", {x});
   check(x);
   const auto features = x.size(1);
-  // The mask stays float32, so that a bfloat16 value is rounded once, after the product, as on the CPU.
-  if (!x.is_cpu()) return (x * dropout_mask(*rows_, module_, probability_, features, x.device())).to(x.scalar_type());
+  if (!has_kernel(x)) {
+    // The mask stays float32, so that a 16-bit value is rounded once, after the product, as by the kernel.
+    return (x * dropout_mask(*rows_, module_, probability_, features, x.device())).to(x.scalar_type());
+  }
   const auto in = x.contiguous();
   auto out = at::empty_like(in);
   if (in.numel() == 0) return out;
-  const auto rule = rule_of(probability_);
-  const RowKeys keys(*rows_, module_);
-  if (has_kernel(in)) {
-    kernels::dropout(in.const_data_ptr(), keys, rule, type_of(in), in.size(0), features, out.data_ptr());
-  } else {
-    AT_DISPATCH_FLOATING_TYPES_AND(at::kHalf, in.scalar_type(), "dropout",
-                                   [&] { drop_plainly<scalar_t>(keys, rule, in, out); });
-  }
+  kernels::dropout(in.const_data_ptr(), RowKeys(*rows_, module_), rule_of(probability_), type_of(in), in.size(0),
+                   features, out.data_ptr());
   return out;
 }
 

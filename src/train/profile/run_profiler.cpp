@@ -40,6 +40,15 @@ std::vector<fs::path> profiles_in(const fs::path& folder) {
   return found;
 }
 
+/// No other file.
+void remove_profiles(const fs::path& folder) {
+  std::error_code error;
+  for (const auto& path : profiles_in(folder)) {
+    fs::remove(path, error);
+    if (path.parent_path() != folder && fs::is_empty(path.parent_path(), error)) fs::remove(path.parent_path(), error);
+  }
+}
+
 }  // namespace
 
 fs::path profiling_folder(const config::Config& config, const fs::path& run_folder) {
@@ -60,18 +69,10 @@ void check_profiling_folder(const config::Config& config, const fs::path& run_fo
 }
 
 void prepare_profiling_folder(const config::Config& config, const fs::path& run_folder) {
-  if (!profiles(config)) return;
   const auto folder = profiling_folder(config, run_folder);
-  create_folder(folder);
-  if (config.resume.empty()) remove_profiles(folder);
-}
-
-void remove_profiles(const fs::path& folder) {
-  std::error_code error;
-  for (const auto& path : profiles_in(folder)) {
-    fs::remove(path, error);
-    if (path.parent_path() != folder && fs::is_empty(path.parent_path(), error)) fs::remove(path.parent_path(), error);
-  }
+  const bool replaced = config.overwrite_output_dir && fs::path(config.profiling_output).is_relative();
+  if (config.resume.empty() && (replaced || profiles(config))) remove_profiles(folder);
+  if (profiles(config)) create_folder(folder);
 }
 
 RunProfiler::RunProfiler(const config::Config& config, const Place& place, MemoryNow memory)

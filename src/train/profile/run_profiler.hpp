@@ -20,11 +20,9 @@ std::filesystem::path profiling_folder(const config::Config& config, const std::
 /// would replace what is there without being allowed to. Does nothing if nothing is to be profiled.
 void check_profiling_folder(const config::Config& config, const std::filesystem::path& run_folder);
 
-/// For rank 0: creates the folder; a new run's is emptied of profiles.
+/// For rank 0: removes the profiles of an earlier run, if this is a new one that writes there or replaces that run, and
+/// creates the folder if anything is to be profiled.
 void prepare_profiling_folder(const config::Config& config, const std::filesystem::path& run_folder);
-
-/// Removes what profilers of earlier runs wrote, and no other file.
-void remove_profiles(const std::filesystem::path& folder);
 
 class RunProfiler {
  public:
