@@ -12,6 +12,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/account.hpp"
+
 namespace lorica::config {
 
 enum class Command { train, merge, generate, forward, tokenize, report, options, plan };
@@ -220,6 +222,7 @@ struct ParsedConfig {
   std::string preset;              ///< "fsdp_qlora", "qlora-pipe-lite" or "qlora-evolved"
   std::vector<std::string> notes;  ///< lines to print first: the preset, and what happens instead of what was asked
   std::set<std::string> given;     ///< canonical names that the user set (command line or TOML)
+  Account account;                 ///< options that were given and can't act in this run, and why
 };
 
 /// Parses the arguments that follow the command's name: options, and the command's positional argument (train: a TOML
