@@ -3,7 +3,6 @@ What a run leaves in the end is what one process leaves: one PEFT folder, or one
 
 from __future__ import annotations
 
-import functools
 import json
 import shutil
 import signal
@@ -41,19 +40,19 @@ LAYOUTS = {
 }
 
 
+def make_job(folder: Path) -> None:
+    from models import make_model, sample_text
+
+    make_model("llama", folder / "model", layers=4, vocabulary=321, hidden_size=60, intermediate_size=150, num_attention_heads=3, num_key_value_heads=1, head_dim=20)
+    lines = sample_text(300, seed=6)
+    (folder / "rows.jsonl").write_text("".join(json.dumps({"text": line[: 20 + 7 * number % 40]}) + "\n" for number, line in enumerate(lines)), encoding="utf-8")
+
+
 class Job:
     """A tiny model of uneven sizes with its data, and the runs of it."""
 
-    def __init__(self, folder: Path, binary: Path) -> None:
-        from models import make_model, sample_text
-
-        self.folder = folder
-        (folder / "home").mkdir()
-        self.lorica = Lorica(binary, folder / "home")
-        self.model = make_model("llama", folder / "model", layers=4, vocabulary=321, hidden_size=60, intermediate_size=150, num_attention_heads=3, num_key_value_heads=1,
-                                head_dim=20)
-        lines = sample_text(300, seed=6)
-        (folder / "rows.jsonl").write_text("".join(json.dumps({"text": line[: 20 + 7 * number % 40]}) + "\n" for number, line in enumerate(lines)), encoding="utf-8")
+    def __init__(self, folder: Path, lorica: Lorica) -> None:
+        self.folder, self.model, self.lorica = folder, folder / "model", lorica
 
     def arguments(self, train_type: str, output: Path, *words) -> list:
         return ["train", "--model_name", self.model, "--dataset", self.folder / "rows.jsonl", "--output_dir", output, "--train_type", train_type, "--precision", "fp32",
@@ -66,23 +65,23 @@ class Job:
 
 
 @pytest.fixture(scope="module")
-def job(tmp_path_factory, binary) -> Job:
-    return Job(tmp_path_factory.mktemp("layouts"), binary)
+def job(made_once, tmp_path_factory, binary) -> Job:
+    return Job(made_once("layouts", make_job), Lorica(binary, tmp_path_factory.mktemp("home")))
 
 
-def whole_runs(job: Job, name: str, count: int):
+def whole_runs(made_once, job: Job, name: str, count: int):
     """A run on `count` processes to its end, once for each type, with its checkpoint of half way."""
-    return functools.cache(lambda train_type: job.train(train_type, job.folder / f"{name}-{train_type}", *processes(count)))
+    return lambda train_type: made_once(f"layouts-{name}-{train_type}", lambda folder: job.train(train_type, folder / "out", *processes(count))) / "out"
 
 
 @pytest.fixture(scope="module")
-def by_four(job):
-    return whole_runs(job, "four", 4)
+def by_four(made_once, job):
+    return whole_runs(made_once, job, "four", 4)
 
 
 @pytest.fixture(scope="module")
-def by_one(job):
-    return whole_runs(job, "one", 1)
+def by_one(made_once, job):
+    return whole_runs(made_once, job, "one", 1)
 
 
 def losses(folder: Path) -> dict[int, float]:

@@ -17,7 +17,7 @@ from ranks import (THOROUGH, alive, children_by_rank, ended, error_lines, free_p
 from test_hostile_machine import fill, mount  # noqa: F401 (a fixture)
 
 WORLD = 3
-ALL_OUT = 30  # seconds in which all processes must have ended after one failed
+ALL_OUT = 120  # seconds in which all processes must have ended after one failed, also on a busy machine
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def started(lorica, endless, output):
 
 
 def none_left(process) -> bool:
-    return wait_until(lambda: not any(alive(child) for child in process.ranks.values()), 5)
+    return wait_until(lambda: not any(alive(child) for child in process.ranks.values()), ALL_OUT)
 
 
 def test_one_line_a_step_and_a_log_of_each_process(lorica, training, output, tmp_path):
@@ -80,7 +80,7 @@ def test_process_killed_at_a_random_moment(lorica, started, endless, output, num
 
 def test_process_killed_while_meeting(lorica, endless):
     process = lorica.start(*endless, "--world_size", WORLD)
-    assert wait_until(lambda: len(children_by_rank(process.pid)) == WORLD, 30)
+    assert wait_until(lambda: len(children_by_rank(process.pid)) == WORLD)
     process.ranks = children_by_rank(process.pid)
     os.kill(process.ranks[1], signal.SIGKILL)
     result = ended(process, ALL_OUT)
@@ -109,7 +109,7 @@ def test_interrupted_once_finishes_the_step_and_saves(lorica, started, endless, 
 
 def test_interrupted_before_it_began(lorica, endless, output):
     process = lorica.start(*endless, "--world_size", WORLD)
-    assert wait_until(lambda: len(children_by_rank(process.pid)) == WORLD, 30)
+    assert wait_until(lambda: len(children_by_rank(process.pid)) == WORLD)
     process.ranks = children_by_rank(process.pid)
     process.send_signal(signal.SIGINT)
     result = ended(process, ALL_OUT)
@@ -198,6 +198,7 @@ def test_killed_rank_0_is_named_by_all_others(lorica, endless, output):
         assert "error: lost contact with rank 0 at 127.0.0.1:" in result.err
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("slow", [0, 1])
 def test_process_that_stands_still_for_a_while_is_waited_for(lorica, endless, output, slow):
     group = start_separately(lorica, [*endless, "--peer_timeout", "8"], 2)
@@ -211,6 +212,7 @@ def test_process_that_stands_still_for_a_while_is_waited_for(lorica, endless, ou
     assert [result.code for result in group.results()] == [0, 0]
 
 
+@pytest.mark.alone
 def test_process_that_stands_still_for_too_long_is_named(lorica, endless, output):
     group = start_separately(lorica, [*endless, "--peer_timeout", "3"], WORLD)
     wait_for_step(group.processes[0], output, 3)
@@ -223,6 +225,7 @@ def test_process_that_stands_still_for_too_long_is_named(lorica, endless, output
     assert ended(group.processes[1], ALL_OUT).code == 1
 
 
+@pytest.mark.alone
 def test_stopped_child_of_our_launcher_is_killed(started):
     process = started("--peer_timeout", "3")
     os.kill(process.ranks[1], signal.SIGSTOP)

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 import tiny
-from conftest import metrics
+from conftest import instead, metrics
 
 
 def token_file(path, ids):
@@ -51,6 +51,9 @@ def test_the_heaviest_micro_batch_is_tried_unless_the_first_step_is_as_heavy(lor
 
 
 def test_training_learns(lorica, training, output):
+    """On all cores, and started as a user starts it (see the environment of `Lorica`)."""
+    del lorica.environment["OMP_WAIT_POLICY"]
+    training = instead(training, "--threads", "0")
     lorica.ok(*training, "--train_type", "full", "--max_steps", "120", "--num_epochs", "100", "--lr", "3e-3")
     losses = [record["loss"] for record in metrics(output)]
     assert sum(losses[-5:]) / 5 < 0.3 * losses[0]

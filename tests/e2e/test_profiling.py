@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import instead, metrics, refused
+from conftest import TIMEOUT, instead, metrics, refused
 from ranks import wait_for_step
 from test_hostile_machine import fill, mount  # noqa: F401 (a fixture)
 from tiny import DEMO
@@ -88,6 +88,7 @@ def losses(folder) -> list[tuple]:
     return [(record["step"], record["loss"], record["grad_norm"]) for record in metrics(folder)]
 
 
+@pytest.mark.alone
 def test_where_a_step_goes(lorica, training, output):
     lorica.ok(*training, *once(active=4), "--recompute", "recompute")
     folder = output / "profiles"
@@ -238,6 +239,7 @@ def test_the_first_steps_memory(lorica, training, output):
     assert left == 2 * document["held_before"]["trained weights"] == sum(live.values())
 
 
+@pytest.mark.alone
 def test_ranks_write_their_own(lorica, training, output):
     result = lorica.ok(*training, "--world_size", "2", *once(active=4), "--profile_memory", "--export_memory_timeline")
     for rank in range(2):
@@ -255,6 +257,7 @@ def test_ranks_write_their_own(lorica, training, output):
     assert result.err.count("profile of steps 3 to 6") == 1
 
 
+@pytest.mark.alone
 def test_pipeline_stages(lorica, training, output):
     lorica.ok(*training, "--world_size", "2", "--pipeline_stages", "2", "--gradient_accumulation_steps", "2", *once(wait=2, warm_up=2, active=8))
     first, last = (Trace(output / f"profiles/iteration_6/rank{rank}.trace.json") for rank in range(2))
@@ -289,7 +292,7 @@ def test_an_interrupted_recording_is_written(lorica, training, output):
     try:
         wait_for_step(process, output, 4)
         process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=TIMEOUT)
     finally:
         process.kill()
     assert process.returncode == 0, err

@@ -8,7 +8,7 @@ from conftest import instead, metrics
 from ranks import ended, is_quiet, start_separately, wait_for_step
 
 ADDRESSES = ["10.213.7.1", "10.213.7.2"]
-ALL_OUT = 30
+ALL_OUT = 120
 
 
 def ip(*words):

@@ -9,6 +9,8 @@ from safetensors.torch import load_file, save_file
 
 from models import build_folder
 
+TIMEOUT = 1200  # seconds: nothing here takes one of a hundred on an idle machine; this ends what hangs
+
 
 def with_kernels(arguments: tuple) -> list:
     """LORICA_KERNELS=reference (or avx2) runs the whole suite on those kernels, where a test doesn't choose them itself."""
@@ -17,17 +19,22 @@ def with_kernels(arguments: tuple) -> list:
     return [*arguments, "--kernels", kernels] if kernels and chooses and "--kernels" not in arguments else list(arguments)
 
 
+def on_one_thread(arguments: list) -> list:
+    """Tests run side by side (tests/conftest.py); who compares threads names their number."""
+    return arguments if "--threads" in arguments or not arguments else [*arguments, "--threads", 1]
+
+
 def lorica(*arguments, environment=None) -> str:
-    """Runs the binary; fails with its output unless it exits with 0."""
-    command = [str(build_folder() / "lorica"), *map(str, with_kernels(arguments))]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=300, env={**os.environ, "HF_HUB_OFFLINE": "1", **(environment or {})})
+    """Runs the binary, on one thread unless told otherwise; fails with its output unless it exits with 0."""
+    command = [str(build_folder() / "lorica"), *map(str, on_one_thread(with_kernels(arguments)))]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, env={**os.environ, "HF_HUB_OFFLINE": "1", **(environment or {})})
     assert result.returncode == 0, f"{' '.join(command)}\nexit code {result.returncode}\n{result.stdout}{result.stderr}"
     return result.stdout + result.stderr
 
 
 def refused(*arguments) -> str:
     """Runs the binary, which must refuse with exit code 2; returns its message."""
-    result = subprocess.run([str(build_folder() / "lorica"), *map(str, arguments)], capture_output=True, text=True, timeout=300)
+    result = subprocess.run([str(build_folder() / "lorica"), *map(str, arguments)], capture_output=True, text=True, timeout=TIMEOUT)
     assert result.returncode == 2, f"exit code {result.returncode}\n{result.stdout}{result.stderr}"
     return result.stderr
 

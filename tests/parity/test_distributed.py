@@ -3,12 +3,13 @@
 By default a pairwise covering subset; LORICA_THOROUGH=1 runs the whole matrix as well. The bounds are those of float additions in another order: losses
 1e-5, norms 1e-4 (relative). Masks drawn anew or a micro-batch left out move them by a hundred times as much (see the last test).
 """
+from dataclasses import astuple
 from itertools import product
 
 import pytest
 
 from covering import covering_rows, possible_pairs
-from layouts import THOROUGH, Job, Layout, differences, make_job, relative, run
+from layouts import THOROUGH, Curve, Job, Layout, differences, make_job, relative, run
 
 LOSS, NORM = 1e-5, 1e-4
 # bfloat16 rounds to 8 bits. Losses: a weight whose update falls on the other side of a rounding is off by one unit (2^-8 of itself); logits are sums over
@@ -56,21 +57,21 @@ def name_of(row):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return make_job(tmp_path_factory.mktemp("layouts"))
+def folder(made_once):
+    return made_once("distributed", make_job)
 
 
 @pytest.fixture(scope="module")
-def reference(folder):
+def reference(made_once, folder):
     """The curve of one process, run once for each job."""
-    curves = {}
 
     def of(job):
-        if job not in curves:
-            curves[job] = run(folder, folder / f"reference-{len(curves)}", job, Layout(), "--save_model", "false")
-            losses = curves[job].losses()
-            assert sum(losses[-5:]) < sum(losses[:5]) - 0.1, "nothing was learned: the comparison would be empty"
-        return curves[job]
+        name = "distributed-" + "-".join(str(value) for value in astuple(job))
+        output = made_once(name, lambda made: run(folder, made / "out", job, Layout(), "--save_model", "false")) / "out"
+        curve = Curve(output)
+        losses = curve.losses()
+        assert sum(losses[-5:]) < sum(losses[:5]) - 0.1, "nothing was learned: the comparison would be empty"
+        return curve
 
     return of
 

@@ -10,6 +10,7 @@ from models import REPOSITORY, build_folder, make_config, make_tokenizer, sample
 
 sys.path.insert(0, str(REPOSITORY / "bench" / "versus"))
 from processes import run_watched  # noqa: E402
+from runner import TIMEOUT  # noqa: E402
 
 PROCESSES, LAYERS, VOCABULARY, HIDDEN, INNER, RANK = 4, 14, 4096, 768, 2048, 8
 LINEARS = [(HIDDEN, HIDDEN), (HIDDEN, HIDDEN), (HIDDEN, HIDDEN), (HIDDEN, HIDDEN), (INNER, HIDDEN), (INNER, HIDDEN), (HIDDEN, INNER)]  # [out, in] of a layer
@@ -31,7 +32,7 @@ def train(tmp_path, name, model, train_type, *more):
     result = run_watched([build_folder() / "lorica", "train", "--model_name", model, "--load_format", "dummy", "--dataset", rows, "--output_dir", tmp_path / name, "--train_type",
                           train_type, "--precision", "fp32", "--backend", "cpu", "--threads", 1, "--max_steps", 2, "--context_length", 32, "--train_on", "all", "--save_model",
                           "false", "--log_to", "none", "--preview", "false", "--lora_rank", RANK, "--logits_chunk_mb", 1, "--world_size", PROCESSES, *more],
-                         {**os.environ, "HF_HUB_OFFLINE": "1"}, timeout=240)
+                         {**os.environ, "HF_HUB_OFFLINE": "1"}, timeout=TIMEOUT)
     return json.loads((tmp_path / name / "processes.json").read_text()), result.peaks(PROCESSES)
 
 

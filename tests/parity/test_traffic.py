@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from models import build_folder, make_config, make_tokenizer, sample_text
-from runner import lorica
+from runner import TIMEOUT, lorica
 
 HIDDEN, INNER, HEADS, KEY_HEADS, VOCABULARY, LAYERS, RANK = 512, 1408, 8, 4, 1024, 3, 8
 STEPS, ACCUMULATION = 3, 2
@@ -161,7 +161,7 @@ def test_the_network_carries_what_is_counted(folder, tmp_path):
     commands = [[str(build_folder() / "lorica"), *map(str, arguments(folder, tmp_path / str(steps), "lora", 2, "--sharding_strategy", "full_shard", steps=steps))]
                 for steps in lengths]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    output = subprocess.run([*wrapper, sys.executable, "-c", _IN_NAMESPACE, json.dumps(commands)], check=True, capture_output=True, text=True, timeout=300,
+    output = subprocess.run([*wrapper, sys.executable, "-c", _IN_NAMESPACE, json.dumps(commands)], check=True, capture_output=True, text=True, timeout=TIMEOUT,
                             env=environment).stdout
     short, long = json.loads(output)
     report = json.loads((tmp_path / str(lengths[1]) / "processes.json").read_text())
