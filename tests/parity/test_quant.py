@@ -13,9 +13,12 @@ import torch
 from bitsandbytes.backends.default.ops import _dequantize_4bit_compute
 from safetensors.torch import load_file, save_file
 
+from covering import covering_rows
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-BLOCK_SIZES = [64, 128, 256, 512, 1024, 2048, 4096]
+BLOCK_SIZES = (64, 128, 256, 512, 1024, 2048, 4096)
+CHOICES = {"block_size": BLOCK_SIZES, "dtype": tuple(DTYPES), "quant_type": ("nf4", "fp4"), "double": (False, True)}
 
 
 def tool(*arguments):
@@ -28,6 +31,14 @@ def tool(*arguments):
 def modes():
     flags = pathlib.Path("/proc/cpuinfo").read_text() if os.path.exists("/proc/cpuinfo") else ""
     return ["automatic", "reference"] + [m for m in ("avx2", "avx512") if {"avx2": "avx2", "avx512": "avx512vl"}[m] in flags]
+
+
+@pytest.fixture
+def block_sizes(request, dtype, quant_type, double):
+    """All of them with --slow; otherwise bitsandbytes' own default, and of the others so many that each meets each value of what else is chosen."""
+    case = {"dtype": dtype, "quant_type": quant_type, "double": double}
+    lean = {row["block_size"] for row in covering_rows(CHOICES) if case.items() <= row.items()}
+    return BLOCK_SIZES if request.config.getoption("--slow") else sorted(lean | {64})
 
 
 def special_values(code):
@@ -81,10 +92,10 @@ def dequantized(packed, state):
 @pytest.mark.parametrize("double", [False, True])
 @pytest.mark.parametrize("quant_type", ["nf4", "fp4"])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_bytes_and_statistics(dtype, quant_type, double, tmp_path):
+def test_bytes_and_statistics(dtype, quant_type, double, block_sizes, tmp_path):
     tensors = weights(DTYPES[dtype], quant_type)
     save_file(tensors, tmp_path / "in.safetensors")
-    for block_size in BLOCK_SIZES:
+    for block_size in block_sizes:
         mode = modes()[block_size.bit_length() % len(modes())]
         tool("quantize", tmp_path / "in.safetensors", tmp_path / "out.safetensors", quant_type, block_size, int(double), mode)
         ours = load_file(tmp_path / "out.safetensors")
@@ -100,9 +111,9 @@ def test_bytes_and_statistics(dtype, quant_type, double, tmp_path):
 @pytest.mark.parametrize("double", [False, True])
 @pytest.mark.parametrize("quant_type", ["nf4", "fp4"])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_their_bytes_give_their_values(dtype, quant_type, double, tmp_path):
+def test_their_bytes_give_their_values(dtype, quant_type, double, block_sizes, tmp_path):
     tensors = weights(DTYPES[dtype], quant_type)
-    for block_size in BLOCK_SIZES:
+    for block_size in block_sizes:
         saved, values = {}, {}
         for name, tensor in tensors.items():
             packed, state, parts = expected_state(tensor, quant_type, block_size, double)
