@@ -8,6 +8,7 @@
 
 #include "base/error.hpp"
 #include "base/strings.hpp"
+#include "base/wording.hpp"
 
 namespace lorica {
 namespace {
@@ -18,7 +19,7 @@ constexpr std::size_t kNamedParts = 8;
 /// "12 rows"; nothing where the parts themselves are what is counted.
 std::string count_text(Account::Kind kind, std::int64_t count) {
   if (kind != Account::Kind::row) return "";
-  return fmt::format(" ({} row{})", format_count(count), count == 1 ? "" : "s");
+  return " (" + counted(count, "row") + ")";
 }
 
 std::string line_of(Account::Kind kind, const std::string& source, const std::string& reason,
@@ -26,11 +27,9 @@ std::string line_of(Account::Kind kind, const std::string& source, const std::st
   const std::size_t named = std::min(parts.size(), kNamedParts);
   auto text = join({parts.begin(), parts.begin() + static_cast<std::ptrdiff_t>(named)}, ", ");
   if (named < parts.size()) text += fmt::format(" and {} more", parts.size() - named);
-  static const std::array<std::pair<std::string_view, std::string_view>, 5> nouns{
-      {{"column", "columns"}, {"file", "files"}, {"tensor", "tensors"}, {"key", "keys"}, {"option", "options"}}};
-  const auto& noun = nouns[static_cast<std::size_t>(kind)];
-  return fmt::format("left aside{}: {} {}: {}", source.empty() ? "" : " in " + source,
-                     parts.size() == 1 ? noun.first : noun.second, text, reason);
+  static constexpr std::array<std::string_view, 5> kNouns{"column", "file", "tensor", "key", "option"};
+  const auto noun = noun_for(static_cast<std::int64_t>(parts.size()), kNouns[static_cast<std::size_t>(kind)]);
+  return fmt::format("left aside{}: {} {}: {}", source.empty() ? "" : " in " + source, noun, text, reason);
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include "base/files.hpp"
 #include "base/log.hpp"
 #include "base/strings.hpp"
+#include "base/wording.hpp"
 #include "cli/commands.hpp"
 #include "data/templates.hpp"
 #include "engine/engine.hpp"
@@ -135,7 +136,7 @@ int run_generate(const config::ParsedConfig& parsed) {
   }
   if (!config.output.empty()) {
     write_file(config.output, lines);
-    spdlog::info("wrote {} answers to {}", prompts.size(), config.output);
+    spdlog::info("wrote {} to {}", counted(static_cast<std::int64_t>(prompts.size()), "answer"), config.output);
   }
   return 0;
 }

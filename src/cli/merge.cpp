@@ -3,6 +3,7 @@
 #include "base/error.hpp"
 #include "base/log.hpp"
 #include "base/strings.hpp"
+#include "base/wording.hpp"
 #include "cli/commands.hpp"
 
 namespace lorica::cli {
@@ -10,8 +11,8 @@ namespace lorica::cli {
 int run_merge(const config::ParsedConfig& parsed) {
   const auto& config = parsed.config;
   const auto report = engine::merge_adapter(config);
-  spdlog::info("merged {} modules into {} ({} in {} files, {})", report.modules, config.output,
-               format_bytes(report.bytes), report.files, report.dtype);
+  spdlog::info("merged {} into {} ({} in {}, {})", counted(report.modules, "module"), config.output,
+               format_bytes(report.bytes), counted(report.files, "file"), report.dtype);
   if (report.dequantized) {
     spdlog::info(
         "the base was in 4 bits: its weights were dequantized, the adapter added in float32, and nothing quantized "

@@ -5,6 +5,7 @@
 
 #include "base/error.hpp"
 #include "base/strings.hpp"
+#include "base/wording.hpp"
 
 namespace lorica::data {
 namespace {
@@ -87,8 +88,8 @@ std::string render_preview(const TokenizedDataset& dataset, const TextEncoder& e
     for (const auto& span : example.supervised) {
       for (auto t = span.begin; t < span.end; ++t) tokens[t].carries_loss = true;
     }
-    out += fmt::format("── example {} of {} · {} · {} tokens, {} carry loss\n", i + 1, format_count(dataset.size()),
-                       printable(dataset.origin(i)), dataset.length(i), dataset.supervised(i));
+    out += fmt::format("── example {} of {} · {} · {}, {} carry loss\n", i + 1, format_count(dataset.size()),
+                       printable(dataset.origin(i)), counted(dataset.length(i), "token"), dataset.supervised(i));
     out += render_tokens(tokens, encoder, color);
   }
   return out;
@@ -96,8 +97,8 @@ std::string render_preview(const TokenizedDataset& dataset, const TextEncoder& e
 
 std::string render_micro_batch(const MicroBatch& batch, const TextEncoder& encoder, bool color) {
   std::string out = legend(color);
-  out += fmt::format("══ {} sequences in one micro-batch, {} tokens, {} carry loss\n", batch.sequences(),
-                     batch.tokens(), batch.supervised());
+  out += fmt::format("══ {} in one micro-batch, {}, {} carry loss\n", counted(batch.sequences(), "sequence"),
+                     counted(batch.tokens(), "token"), batch.supervised());
   for (std::size_t s = 0; s < batch.examples.size(); ++s) {
     const auto begin = static_cast<std::size_t>(batch.offsets[s]), end = static_cast<std::size_t>(batch.offsets[s + 1]);
     std::vector<Token> tokens;

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/strings.hpp"
+#include "base/wording.hpp"
 
 namespace lorica::data {
 namespace {
@@ -14,7 +15,7 @@ constexpr std::size_t kNamedRows = 5;  // enough to find the cause, few enough t
 
 void append_incident(std::string& text, const Incident& incident, std::string_view what) {
   if (incident.count == 0) return;
-  text += fmt::format("  {} {} {}\n", format_count(incident.count), incident.count == 1 ? "row" : "rows", what);
+  text += fmt::format("  {} {}\n", counted(incident.count, "row"), what);
   for (const auto& example : incident.examples) text += fmt::format("    {}\n", example);
   const auto more = incident.count - static_cast<std::int64_t>(incident.examples.size());
   if (more > 0) text += fmt::format("    … and {} more\n", format_count(more));
@@ -28,25 +29,28 @@ void Incident::add(std::string what) {
 }
 
 std::string DataReport::text() const {
-  const double share = tokens > 0 ? 100.0 * static_cast<double>(supervised) / static_cast<double>(tokens) : 0.0;
-  std::string text = fmt::format("data: {} examples, {} tokens, {} of them carry loss ({:.1f} %), longest {}\n",
-                                 format_count(examples), format_count(tokens), format_count(supervised), share,
-                                 format_count(longest_example));
+  const double share = tokens > 0 ? static_cast<double>(supervised) / static_cast<double>(tokens) : 0.0;
+  std::string text =
+      fmt::format("data: {}, {}, {} of them {} loss ({}), longest {}\n", counted(examples, "example"),
+                  counted(tokens, "token"), format_count(supervised), supervised == 1 ? "carries" : "carry",
+                  percent(share, 1), format_count(longest_example));
   constexpr std::size_t kListedFiles = 10;
   for (std::size_t i = 0; i < files.size() && i < kListedFiles; ++i) {
-    text += fmt::format("  {}: {} rows as {}\n", files[i].path, format_count(files[i].rows), files[i].format);
+    text += fmt::format("  {}: {} as {}\n", files[i].path, counted(files[i].rows, "row"), files[i].format);
   }
-  if (files.size() > kListedFiles) text += fmt::format("  … and {} more files\n", files.size() - kListedFiles);
+  if (files.size() > kListedFiles)
+    text += fmt::format("  … and {} more {}\n", files.size() - kListedFiles,
+                        noun_for(static_cast<std::int64_t>(files.size() - kListedFiles), "file"));
   append_incident(text, bad, "skipped: malformed");
   append_incident(text, empty, "left out: empty");
   append_incident(text, unsupervised, "left out: no token carries loss");
   append_incident(text, truncated,
-                  fmt::format("truncated to context_length: {} tokens cut, {} answers lost their end",
-                              format_count(tokens_cut), format_count(ends_cut)));
+                  fmt::format("truncated to context_length: {} cut, {} lost {} end", counted(tokens_cut, "token"),
+                              counted(ends_cut, "answer"), ends_cut == 1 ? "its" : "their"));
   append_incident(text, dropped, "left out: longer than context_length");
   append_incident(text, split, "cut into pieces of context_length");
   append_incident(text, repeated_bos, "began with BOS themselves: one is kept");
-  if (longest_row > longest_example) text += fmt::format("  longest row: {} tokens\n", format_count(longest_row));
+  if (longest_row > longest_example) text += fmt::format("  longest row: {}\n", counted(longest_row, "token"));
   if (!cache_path.empty()) text += fmt::format("  {} {}\n", from_cache ? "read from" : "cached in", cache_path);
   for (const auto& warning : warnings) text += fmt::format("  warning: {}\n", warning);
   return text;

@@ -9,6 +9,7 @@
 
 #include "base/error.hpp"
 #include "base/strings.hpp"
+#include "base/wording.hpp"
 #include "parallel/ending.hpp"
 
 namespace lorica::parallel {
@@ -157,9 +158,8 @@ Place find_place(const config::Config& config) {
   auto& place = *found;
   if (place.world > 1) find_master(place, config);
   if (config.world_size > 0 && config.world_size != place.world) {
-    raise<ConfigError>(
-        "world_size: {} was asked for, but {} started {} process{}: leave the option out, or give the same",
-        config.world_size, place.launcher, place.world, place.world == 1 ? "" : "es");
+    raise<ConfigError>("world_size: {} was asked for, but {} started {}: leave the option out, or give the same",
+                       config.world_size, place.launcher, counted(place.world, "process"));
   }
   return place;
 }

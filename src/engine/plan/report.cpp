@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/strings.hpp"
+#include "base/wording.hpp"
 #include "engine/plan/plan.hpp"
 
 namespace lorica::engine {
@@ -85,15 +86,14 @@ std::string verdict(const Plan& plan) {
 }  // namespace
 
 std::string plan_text(const Plan& plan) {
-  auto text =
-      fmt::format("{} parameters, {} trained; {} process{} on {}", format_count(plan.parameters),
-                  format_count(plan.trainable), plan.processes, plan.processes > 1 ? "es" : "", name_of(plan.device));
+  auto text = fmt::format("{}, {} trained; {} on {}", counted(plan.parameters, "parameter"),
+                          format_count(plan.trainable), counted(plan.processes, "process"), name_of(plan.device));
   if (plan.processes > 1) {
-    text += fmt::format(": {} stage{} x {} cop{} x {} shard{}", plan.stages.size(), plan.stages.size() > 1 ? "s" : "",
-                        plan.replicas, plan.replicas > 1 ? "ies" : "y", plan.shards, plan.shards > 1 ? "s" : "");
+    text += fmt::format(": {} x {} x {}", counted(static_cast<std::int64_t>(plan.stages.size()), "stage"),
+                        counted(plan.replicas, "copy"), counted(plan.shards, "shard"));
   }
-  text += fmt::format("\n{} tokens in the heaviest micro-batch, {} micro-batch{} a step\n", format_count(plan.tokens),
-                      plan.micro_batches, plan.micro_batches > 1 ? "es" : "");
+  text += fmt::format("\n{} in the heaviest micro-batch, {} a step\n", counted(plan.tokens, "token"),
+                      counted(plan.micro_batches, "micro-batch"));
   for (const auto& stage : plan.stages) text += stage_text(plan, stage);
   return text + time_text(plan) + verdict(plan);
 }
