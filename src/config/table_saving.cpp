@@ -50,15 +50,16 @@ std::vector<Option> saving_options() {
        .choices = words({"tqdm", "stdout", "tensorboard", "none"}, {"wandb"}),
        .commas = true,
        .evolved = "tensorboard",
-       .help = "tqdm: a progress line; stdout: a line a step; tensorboard: event files in runs/; several: a list. "
-               "metrics.jsonl is always written"},
+       .help = "tqdm: a progress line; stdout: a line a step; tensorboard: event files in runs/ (alone: and a line a "
+               "minute); none; several: a list. metrics.jsonl is always written"},
       {.name = "log_every_n_steps",
        .aliases = {"logging_steps"},
        .group = kLogging,
        .field = of(&Config::log_every_n_steps),
        .range = at_least(1),
        .evolved = "10",
-       .help = "Thins the records of loss and learning rate; the first step is always logged"},
+       .help = "Thins the records of loss and learning rate, not those of speed and memory; the first step is always "
+               "logged"},
       wandb("project_name", "fsdp_qlora", "wandb: project"),
       wandb("name", "", "wandb: run"),
       wandb("group", "", "wandb: group"),

@@ -86,6 +86,7 @@ TrainingData load_data(const config::Config& config) {
     for (std::size_t i = 0; i < first.size(); ++i) first[i] = static_cast<std::int64_t>(i);
     result.eval = result.eval.select(first);
   }
+  if (!report.files.empty()) result.row_format = report.files.front().format;
   spdlog::info("{}", trim(report.text()));
   if (!config.eval_dataset.empty()) spdlog::info("evaluation data: {}", trim(eval_report.text()));
   if (config.preview) {

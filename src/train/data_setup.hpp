@@ -21,6 +21,7 @@ struct TrainingData {
   std::unique_ptr<tokenizer::Tokenizer> tokenizer;
   std::unique_ptr<data::TokenizerEncoder> encoder;
   data::TokenizedDataset train, eval;  ///< eval may be empty
+  std::string row_format;              ///< of the first file's rows: "instruction", "text", …
 };
 
 /// Loads the tokenizer of the model and all data, and logs what was read, cut and left out. Throws DataError,

@@ -14,8 +14,8 @@
 #include "base/files.hpp"
 #include "base/log.hpp"
 #include "base/machine.hpp"
-#include "base/parallel.hpp"
 #include "base/strings.hpp"
+#include "base/wording.hpp"
 #include "engine/engine.hpp"
 #include "engine/memory_estimate.hpp"
 #include "engine/scope.hpp"
@@ -28,6 +28,8 @@
 #include "train/interrupt.hpp"
 #include "train/metrics/jsonl.hpp"
 #include "train/metrics/metrics.hpp"
+#include "train/model_lines.hpp"
+#include "train/next_steps.hpp"
 #include "train/profile/run_profiler.hpp"
 #include "train/report.hpp"
 #include "train/run_folder.hpp"
@@ -132,6 +134,7 @@ class Run {
   bool is_checkpoint_due() const;
   bool is_checkpoint_due_by_time() const;
   void checkpoint();
+  void record_end();
   void conclude(bool finished);
   [[noreturn]] void stop_at_bad_loss(double loss, std::size_t index, const data::MicroBatch& batch) const;
   double epochs_done() const;
@@ -176,13 +179,6 @@ void Run::read_data() {
   data_ = load_data(quiet);
 }
 
-/// What a run does with activations, for its log.
-std::string_view policy_text(std::string_view recompute) {
-  if (recompute == "keep") return "activations are kept";
-  if (recompute == "selective") return "matrix products are kept for backward, the rest is recomputed";
-  return "layers are recomputed in backward";
-}
-
 void Run::load_engine() {
   const auto start = Clock::now();
   engine_ = engine::make_engine(config_, engine::Purpose::train, &world_);
@@ -190,14 +186,7 @@ void Run::load_engine() {
   start_ = StartMetrics{seconds_since(start), peak_resident_bytes(), 0, 0, facts_.recompute};
   check_token_ids(data_.train, facts_.vocabulary, *data_.tokenizer);
   check_token_ids(data_.eval, facts_.vocabulary, *data_.tokenizer);
-  const auto memory = engine_->memory();
-  spdlog::info("model: {} with {} parameters, linear layers in {}, computing in {} on {} ({} threads); loaded in {}",
-               facts_.family, format_count(facts_.parameters), facts_.storage, facts_.compute, facts_.device,
-               thread_count(), format_seconds(seconds_since(start)));
-  spdlog::info("training {} of them ({:.3f} %){}; weights {}, trained {}; {}", format_count(facts_.trainable),
-               100.0 * static_cast<double>(facts_.trainable) / static_cast<double>(facts_.parameters),
-               facts_.adapted.empty() ? "" : fmt::format(" in adapters on {} modules", facts_.adapted.size()),
-               format_bytes(memory.weights), format_bytes(memory.trainable), policy_text(facts_.recompute));
+  for (const auto& line : model_lines(facts_, engine_->memory(), seconds_since(start))) spdlog::info("{}", line);
 }
 
 void Run::plan_steps() {
@@ -205,10 +194,9 @@ void Run::plan_steps() {
   const auto per_epoch = sampler_->steps_in_epoch(0);
   schedule_ = schedule_options(config_, total_steps_, static_cast<double>(per_epoch));
   evaluations_ = EvaluationSchedule(config_, per_epoch, !data_.eval.empty());
-  const auto processes =
-      mesh_.data_parallel() > 1 ? fmt::format(" x {} processes", mesh_.data_parallel()) : std::string();
-  spdlog::info("{} steps of {} x {} examples{} ({} an epoch)", format_count(total_steps_),
-               config_.gradient_accumulation_steps, config_.batch_size, processes, format_count(per_epoch));
+  const auto processes = mesh_.data_parallel() > 1 ? " x " + counted(mesh_.data_parallel(), "process") : std::string();
+  spdlog::info("{} of {} x {}{} ({} an epoch)", counted(total_steps_, "step"), config_.gradient_accumulation_steps,
+               counted(config_.batch_size, "example"), processes, format_count(per_epoch));
 }
 
 void Run::resume() {
@@ -271,8 +259,9 @@ void Run::rehearse() {
     const std::vector<data::MicroBatch> in_flight(
         static_cast<std::size_t>(std::min<std::int64_t>(mesh_.stages, config_.gradient_accumulation_steps)), heaviest);
     engine_->rehearse(in_flight, step_, !config_.apply_gradient_clipping);
-    outcome = fmt::format("the heaviest micro-batch ({} tokens in {} sequences) ran; peak memory so far {}",
-                          format_count(heaviest.tokens()), heaviest.sequences(), format_bytes(peak_memory()));
+    outcome = fmt::format("the heaviest micro-batch ({} in {}) ran; peak memory so far {}",
+                          counted(heaviest.tokens(), "token"), counted(heaviest.sequences(), "sequence"),
+                          format_bytes(peak_memory()));
   }
   matrix_gflops_ = engine::measure_matrix_speed(config_);
   spdlog::info("{}; matrix products run at {:.0f} GFLOP/s here", outcome, matrix_gflops_);
@@ -366,11 +355,14 @@ void Run::train_step(const InterruptGuard& interrupt) {
   metrics.step_seconds = seconds_since(start);
   metrics.tokens_per_second = static_cast<double>(batch.tokens) / metrics.step_seconds;
   if (matrix_gflops_ > 0) {
-    metrics.matmul_share = total.flops / world_.size() / metrics.step_seconds / 1e9 / matrix_gflops_;
+    // Other programs may have run while the speed was measured: what a step reaches is possible.
+    const double reached = total.flops / world_.size() / metrics.step_seconds / 1e9;
+    matrix_gflops_ = std::max(matrix_gflops_, reached);
+    metrics.matmul_share = reached / matrix_gflops_;
   }
   metrics.peak_memory_bytes = total.peak_memory;
   if (const auto peak = engine_->memory().device_allocated_peak; peak > 0) {
-    metrics.extra["peak_allocated_gib"] = static_cast<double>(peak) / (1ULL << 30);
+    metrics.peak_allocated_bytes = static_cast<double>(peak);
   }
   metrics.start = std::exchange(start_, std::nullopt);
   metrics_->step(metrics);
@@ -439,6 +431,7 @@ bool Run::is_checkpoint_due_by_time() const {
 
 void Run::checkpoint() {
   const Scope scope(scopes::kCheckpoint);
+  const auto start = Clock::now();
   const nlohmann::json state{{"step", step_}, {"total_steps", total_steps_}, {"sampler", sampler_->state()}};
   save_checkpoint(
       folder_, step_, state, config_.save_total_limit,
@@ -450,6 +443,16 @@ void Run::checkpoint() {
   timed_checkpoint_ = false;
   last_checkpoint_ = Clock::now();
   last_saved_ = step_;
+  if (metrics_) {
+    metrics_->checkpoint(step_, folder_ / fmt::format("checkpoint-{}", step_), seconds_since(start));
+  }
+}
+
+/// The last record: the whole session's time and memory, those of saving included.
+void Run::record_end() {
+  double peak = 0;
+  for (const auto& values : world_.all_gather({static_cast<double>(peak_memory())})) peak = std::max(peak, values[0]);
+  if (metrics_) metrics_->end({step_, seconds_since_process_start(), static_cast<std::uint64_t>(peak)});
 }
 
 void Run::conclude(bool finished) {
@@ -458,6 +461,7 @@ void Run::conclude(bool finished) {
   if (world_.size() > 1) write_process_report(world_, *engine_, moved_, step_ - first_step_, folder_);
   if (!finished) {
     if (config_.save_model && last_saved_ != step_) checkpoint();
+    record_end();
     spdlog::info("interrupted after step {} of {}{}", step_, total_steps_,
                  config_.save_model ? fmt::format("; go on with --resume true (state: {})",
                                                   (folder_ / fmt::format("checkpoint-{}", step_)).string())
@@ -468,10 +472,12 @@ void Run::conclude(bool finished) {
     const auto probe = sampler_->largest_micro_batch();
     save_final(*engine_, folder_, probe, step_ > 0 && config_.lr > 0, several());
   }
+  record_end();
   if (!world_.main()) return;
   if (step_ > 0) write_report(folder_);
   spdlog::info("run folder: {} (metrics.jsonl, {}/ for TensorBoard, plots/{})", folder_.string(), "runs",
                config_.save_model ? ", final/" : "");
+  spdlog::info("next:\n  {}", join(next_steps(config_, folder_, data_.row_format), "\n  "));
 }
 
 }  // namespace

@@ -39,7 +39,7 @@ def curve(accumulator, tag):
 
 
 def test_tags(accumulator):
-    assert {"train/loss", "train/lr", "train/grad_norm", "train/norms_avg", "eval/loss", "eval/perplexity"} <= set(
+    assert {"train/loss", "train/lr", "train/grad_norm", "train/peak_allocated_gib", "eval/loss", "eval/perplexity"} <= set(
         accumulator.Tags()["scalars"])
 
 

@@ -4,13 +4,17 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cmath>
 #include <cstring>
+#include <initializer_list>
 #include <nlohmann/json.hpp>
+#include <type_traits>
 
 #include "base/error.hpp"
 #include "base/files.hpp"
+#include "train/metrics/fields.hpp"
 
 namespace fs = std::filesystem;
 
@@ -40,131 +44,162 @@ class Object {
   std::string text_;
 };
 
+/// One field of a record into an object; an optional number that isn't there leaves nothing.
+template <class Record>
+void write_field(Object& object, const Record& record, const Field<Record>& field) {
+  std::visit(
+      [&](auto member) {
+        const auto& value = record.*member;
+        using Value = std::remove_cvref_t<decltype(value)>;
+        if constexpr (std::is_same_v<Value, std::string>) {
+          object.text(field.key, value);
+        } else if constexpr (std::is_integral_v<Value>) {
+          object.integer(field.key, static_cast<std::int64_t>(value));
+        } else {
+          object.number(field.key, value);
+        }
+      },
+      field.member);
+}
+
+template <class Record>
+void write_fields(Object& object, const Record& record, std::span<const Field<Record>> fields,
+                  std::initializer_list<Part> parts) {
+  for (const auto& field : fields) {
+    if (std::find(parts.begin(), parts.end(), field.part) != parts.end()) write_field(object, record, field);
+  }
+}
+
 /// null stands for a number that wasn't finite.
-double number(const json& object, const char* key) {
-  const auto& value = object.at(key);
+double number(const json& value) {
   return value.is_null() ? std::nan("") : value.get<double>();
 }
 
-std::optional<double> optional_number(const json& object, const char* key) {
-  if (!object.contains(key)) return std::nullopt;
-  return number(object, key);
+template <class Record>
+void read_fields(const json& object, Record& record, std::span<const Field<Record>> fields,
+                 std::initializer_list<Part> parts) {
+  for (const auto& field : fields) {
+    if (std::find(parts.begin(), parts.end(), field.part) == parts.end()) continue;
+    std::visit(
+        [&](auto member) {
+          auto& value = record.*member;
+          using Value = std::remove_cvref_t<decltype(value)>;
+          if constexpr (std::is_same_v<Value, std::optional<double>>) {
+            if (object.contains(field.key)) value = number(object.at(field.key));
+          } else if constexpr (std::is_same_v<Value, double>) {
+            value = number(object.at(field.key));
+          } else {
+            value = object.at(field.key).template get<Value>();
+          }
+        },
+        field.member);
+  }
 }
 
-StepMetrics parse_step(const json& object) {
+StepMetrics parse_step(const json& object, bool training) {
   StepMetrics metrics;
-  metrics.step = object.at("step").get<std::int64_t>();
-  metrics.epoch = number(object, "epoch");
-  metrics.loss = number(object, "loss");
-  metrics.lr = number(object, "lr");
-  metrics.grad_norm = optional_number(object, "grad_norm");
-  metrics.tokens = object.at("tokens").get<std::int64_t>();
-  metrics.supervised_tokens = object.at("supervised_tokens").get<std::int64_t>();
-  metrics.examples = object.at("examples").get<std::int64_t>();
-  if (object.contains("extra")) {
-    for (const auto& [key, value] : object.at("extra").items()) {
-      metrics.extra[key] = value.is_null() ? std::nan("") : value.get<double>();
-    }
-  }
+  if (training) read_fields(object, metrics, step_fields(), {Part::training});
+  read_fields(object, metrics, step_fields(), {Part::both});
   const auto& timing = object.at("timing");
-  metrics.total_steps = timing.at("total_steps").get<std::int64_t>();
-  metrics.step_seconds = number(timing, "step_seconds");
-  metrics.tokens_per_second = number(timing, "tokens_per_second");
-  metrics.matmul_share = optional_number(timing, "matmul_share");
-  metrics.peak_memory_bytes = timing.at("peak_memory_bytes").get<std::uint64_t>();
+  read_fields(timing, metrics, step_fields(), {Part::timing});
   if (timing.contains("start")) {
-    const auto& start = timing.at("start");
-    metrics.start =
-        StartMetrics{number(start, "load_seconds"), start.at("loaded_peak_bytes").get<std::uint64_t>(),
-                     number(start, "ready_seconds"), number(start, "first_step_seconds"), start.value("recompute", "")};
+    read_fields(timing.at("start"), metrics.start.emplace(), start_fields(), {Part::timing});
   }
   return metrics;
 }
 
-EvalMetrics parse_evaluation(const json& object) {
-  EvalMetrics metrics;
-  metrics.step = object.at("step").get<std::int64_t>();
-  metrics.epoch = number(object, "epoch");
-  metrics.loss = number(object, "loss");
-  metrics.perplexity = number(object, "perplexity");
-  metrics.tokens = object.at("tokens").get<std::int64_t>();
-  metrics.examples = object.at("examples").get<std::int64_t>();
-  metrics.seconds = number(object.at("timing"), "seconds");
+template <class Record>
+Record parse(const json& object, std::span<const Field<Record>> fields) {
+  Record metrics;
+  read_fields(object, metrics, fields, {Part::both});
+  read_fields(object.at("timing"), metrics, fields, {Part::timing});
   return metrics;
 }
 
-/// Calls body(line, number) for each line that ends in a newline.
+template <class Record>
+std::string record_text(std::string_view kind, const Record& record, std::span<const Field<Record>> fields) {
+  Object timing;
+  write_fields(timing, record, fields, {Part::timing});
+  Object object;
+  object.text("kind", kind);
+  write_fields(object, record, fields, {Part::both});
+  return object.raw("timing", timing.end()).end();
+}
+
+std::string step_text(std::string_view kind, const StepMetrics& metrics, std::initializer_list<Part> parts) {
+  Object timing;
+  // total_steps can grow from one session to the next (max_steps raised), so it isn't part of what must repeat.
+  write_fields(timing, metrics, step_fields(), {Part::timing});
+  if (metrics.start) {
+    Object start;
+    write_fields(start, *metrics.start, start_fields(), {Part::timing});
+    timing.raw("start", start.end());
+  }
+  Object object;
+  object.text("kind", kind);
+  write_fields(object, metrics, step_fields(), parts);
+  return object.raw("timing", timing.end()).end();
+}
+
+/// Calls body(line, number) for each line that ends in a newline; returns what follows the last one.
 template <class Body>
-void for_each_line(std::string_view content, const Body& body) {
+std::string_view for_each_line(std::string_view content, const Body& body) {
   std::int64_t number = 1;
   for (std::size_t end; (end = content.find('\n')) != std::string_view::npos; ++number) {
     if (end > 0) body(content.substr(0, end), number);
     content.remove_prefix(end + 1);
+  }
+  return content;
+}
+
+void add_record(const json& object, MetricsRecords& records) {
+  const auto kind = object.at("kind").get<std::string>();
+  if (kind == "train") {
+    records.steps.push_back(parse_step(object, true));
+  } else if (kind == "system") {
+    records.systems.push_back(parse_step(object, false));
+  } else if (kind == "eval") {
+    records.evaluations.push_back(parse(object, eval_fields()));
+  } else if (kind == "end") {
+    records.end = parse(object, end_fields());
+  } else {
+    raise<DataError>("'{}' is no kind of record", kind);
   }
 }
 
 }  // namespace
 
 std::string to_jsonl(const StepMetrics& metrics) {
-  Object timing;
-  // total_steps can grow from one session to the next (max_steps raised), so it isn't part of what must repeat.
-  timing.integer("total_steps", metrics.total_steps)
-      .number("step_seconds", metrics.step_seconds)
-      .number("tokens_per_second", metrics.tokens_per_second)
-      .number("matmul_share", metrics.matmul_share)
-      .integer("peak_memory_bytes", static_cast<std::int64_t>(metrics.peak_memory_bytes));
-  if (metrics.start) {
-    Object start;
-    start.number("load_seconds", metrics.start->load_seconds)
-        .integer("loaded_peak_bytes", static_cast<std::int64_t>(metrics.start->loaded_peak_bytes))
-        .number("ready_seconds", metrics.start->ready_seconds)
-        .number("first_step_seconds", metrics.start->first_step_seconds)
-        .text("recompute", metrics.start->recompute);
-    timing.raw("start", start.end());
-  }
-  Object object;
-  object.text("kind", "train")
-      .integer("step", metrics.step)
-      .number("epoch", metrics.epoch)
-      .number("loss", metrics.loss)
-      .number("lr", metrics.lr)
-      .number("grad_norm", metrics.grad_norm)
-      .integer("tokens", metrics.tokens)
-      .integer("supervised_tokens", metrics.supervised_tokens)
-      .integer("examples", metrics.examples);
-  if (!metrics.extra.empty()) {
-    Object extra;
-    for (const auto& [name, value] : metrics.extra) extra.number(name, value);
-    object.raw("extra", extra.end());
-  }
-  return object.raw("timing", timing.end()).end();
+  return step_text("train", metrics, {Part::training, Part::both});
+}
+
+std::string system_to_jsonl(const StepMetrics& metrics) {
+  return step_text("system", metrics, {Part::both});
 }
 
 std::string to_jsonl(const EvalMetrics& metrics) {
-  Object object;
-  return object.text("kind", "eval")
-      .integer("step", metrics.step)
-      .number("epoch", metrics.epoch)
-      .number("loss", metrics.loss)
-      .number("perplexity", metrics.perplexity)
-      .integer("tokens", metrics.tokens)
-      .integer("examples", metrics.examples)
-      .raw("timing", Object().number("seconds", metrics.seconds).end())
-      .end();
+  return record_text("eval", metrics, eval_fields());
+}
+
+std::string to_jsonl(const EndMetrics& metrics) {
+  return record_text("end", metrics, end_fields());
 }
 
 MetricsRecords read_metrics(const fs::path& file) {
   MetricsRecords records;
-  for_each_line(read_file(file), [&](std::string_view line, std::int64_t number) {
+  const auto content = read_file(file);
+  std::int64_t last = 0;
+  const auto rest = for_each_line(content, [&](std::string_view line, std::int64_t number) {
+    last = number;
     try {
-      const auto object = json::parse(line);
-      const auto kind = object.at("kind").get<std::string>();
-      if (kind == "train") records.steps.push_back(parse_step(object));
-      if (kind == "eval") records.evaluations.push_back(parse_evaluation(object));
+      add_record(json::parse(line), records);
     } catch (const json::exception& error) {
-      raise<DataError>("{}:{}: not a metrics record ({})", file.string(), number, error.what());
+      records.broken.push_back(fmt::format("{}: {}", number, error.what()));
+    } catch (const DataError& error) {
+      records.broken.push_back(fmt::format("{}: {}", number, error.what()));
     }
   });
+  if (!rest.empty()) records.broken.push_back(fmt::format("{}: cut short, its writer was killed", last + 1));
   return records;
 }
 
@@ -173,14 +208,16 @@ JsonlSink::JsonlSink(fs::path file, std::optional<std::int64_t> resumed_step) : 
   if (resumed_step && fs::exists(file_)) {
     for_each_line(read_file(file_), [&](std::string_view line, std::int64_t number) {
       const auto object = json::parse(line, nullptr, false);
-      if (!object.is_object() || !object.contains("step") || !object["step"].is_number_integer()) {
+      const bool whole = object.is_object() && object.contains("step") && object["step"].is_number_integer() &&
+                         object.contains("kind") && object["kind"].is_string();
+      if (!whole) {
         spdlog::warn("{}:{}: not a metrics record; dropped", file_.string(), number);
         return;
       }
       const auto step = object["step"].get<std::int64_t>();
-      if (step > *resumed_step) return;
-      const auto kind = object.value("kind", "");
-      if (!kept_.emplace(kind == "eval" ? 'e' : 't', step).second) return;
+      const auto kind = object["kind"].get<std::string>();
+      // What ended goes on.
+      if (step > *resumed_step || kind == "end" || !kept_.emplace(kind, step).second) return;
       kept.append(line).push_back('\n');
     });
   }
@@ -194,11 +231,20 @@ JsonlSink::~JsonlSink() {
 }
 
 void JsonlSink::step(const StepMetrics& metrics) {
-  if (!kept_.contains({'t', metrics.step})) append(to_jsonl(metrics));
+  if (!kept_.contains({"train", metrics.step})) append(to_jsonl(metrics));
+}
+
+void JsonlSink::system(const StepMetrics& metrics) {
+  if (!kept_.contains({"system", metrics.step})) append(system_to_jsonl(metrics));
 }
 
 void JsonlSink::evaluation(const EvalMetrics& metrics) {
-  if (!kept_.contains({'e', metrics.step})) append(to_jsonl(metrics));
+  if (!kept_.contains({"eval", metrics.step})) append(to_jsonl(metrics));
+}
+
+void JsonlSink::end(const EndMetrics& metrics) {
+  append(to_jsonl(metrics));
+  sync_path(file_);
 }
 
 void JsonlSink::append(std::string line) {

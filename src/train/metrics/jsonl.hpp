@@ -1,16 +1,10 @@
-// metrics.jsonl: one JSON object a line. What is the same in every run with the same seed stands at the top of the
-// object; what the clock or the machine decides is in its "timing". Equal numbers give equal text (shortest decimal
-// that reads back the same).
-//
-//   {"kind":"train","step":1,"epoch":0.1,"loss":2.5,"lr":1e-05,"grad_norm":0.3,"tokens":512,"supervised_tokens":100,"examples":4,
-//    "timing":{"total_steps":…,"step_seconds":…,"tokens_per_second":…,"matmul_share":…,"peak_memory_bytes":…,
-//              "start":{"load_seconds":…,"loaded_peak_bytes":…,"ready_seconds":…,"first_step_seconds":…,
-//                       "recompute":"selective"}}}  (start: a process's first)
-//   {"kind":"eval","step":10,"epoch":1,"loss":2.4,"perplexity":11.02,"tokens":900,"examples":40,"timing":{"seconds":…}}
+// metrics.jsonl: one JSON object a line, of kind "train", "system", "eval" or "end"; fields.hpp lists the keys. What is
+// the same in every run with the same seed stands at the top of the object; what the clock or the machine decides is in
+// its "timing". Equal numbers give equal text (shortest decimal that reads back the same).
 #pragma once
 
 #include <set>
-#include <string_view>
+#include <string>
 #include <utility>
 
 #include "train/metrics/metrics.hpp"
@@ -19,16 +13,24 @@ namespace lorica::train {
 
 inline constexpr const char* kMetricsFile = "metrics.jsonl";
 
-/// The line of a record, without its newline. A number that isn't finite is written as null.
+/// The line of a record, without its newline. A number that isn't finite is written as null, one that wasn't measured
+/// is left out.
 std::string to_jsonl(const StepMetrics& metrics);
 std::string to_jsonl(const EvalMetrics& metrics);
+std::string to_jsonl(const EndMetrics& metrics);
+/// Kind "system": a step without its training metrics.
+std::string system_to_jsonl(const StepMetrics& metrics);
 
-/// The records of a file, in order. Throws FileError (can't be read) or DataError naming the line (not such a record);
-/// a last line without its newline is dropped: the process that wrote it was killed.
+/// The records of a file, in order, and what of it is none.
 struct MetricsRecords {
   std::vector<StepMetrics> steps;
+  std::vector<StepMetrics> systems;  ///< speed and memory of the steps between; their training metrics aren't set
   std::vector<EvalMetrics> evaluations;
+  std::optional<EndMetrics> end;
+  /// Lines that are no records ("12: …"), in order; a last line without its newline, too: its writer was killed.
+  std::vector<std::string> broken;
 };
+/// Throws FileError if the file can't be read.
 MetricsRecords read_metrics(const std::filesystem::path& file);
 
 /// Appends records, each in one write() so that a killed process loses none that it had written. On resuming, records
@@ -38,13 +40,15 @@ class JsonlSink : public MetricsSink {
   JsonlSink(std::filesystem::path file, std::optional<std::int64_t> resumed_step);
   ~JsonlSink() override;
   void step(const StepMetrics& metrics) override;
+  void system(const StepMetrics& metrics) override;
   void evaluation(const EvalMetrics& metrics) override;
   void finish() override;
+  void end(const EndMetrics& metrics) override;
 
  private:
   void append(std::string line);
   std::filesystem::path file_;
-  std::set<std::pair<char, std::int64_t>> kept_;  ///< kind ('t', 'e') and step of the records kept on resuming
+  std::set<std::pair<std::string, std::int64_t>> kept_;  ///< kind and step of the records kept on resuming
   int fd_ = -1;
 };
 

@@ -22,6 +22,7 @@ MetricsWriter::MetricsWriter(const MetricsOptions& options) : log_every_(std::ma
   if (options.progress && (line.terminal || !options.lines_on_stdout)) {
     every_step_.push_back(std::make_unique<ProgressSink>(std::move(line)));
   }
+  if (options.signs_of_life) every_step_.push_back(std::make_unique<ProgressSink>(signs_of_life(stderr, already_done)));
 }
 
 MetricsWriter::MetricsWriter(std::vector<std::unique_ptr<MetricsSink>> sinks, std::int64_t log_every)
@@ -40,23 +41,34 @@ bool MetricsWriter::is_logged(const StepMetrics& metrics) const {
   return metrics.step == 1 || metrics.step == metrics.total_steps || metrics.step % log_every_ == 0;
 }
 
+template <class Call>
+void MetricsWriter::for_all(const Call& call) {
+  for (auto& sink : sinks_) call(*sink);
+  for (auto& sink : every_step_) call(*sink);
+}
+
 void MetricsWriter::step(const StepMetrics& metrics) {
-  if (is_logged(metrics)) {
-    for (auto& sink : sinks_) sink->step(metrics);
-  }
+  const bool logged = is_logged(metrics);
+  for (auto& sink : sinks_) logged ? sink->step(metrics) : sink->system(metrics);
   for (auto& sink : every_step_) sink->step(metrics);
 }
 
 void MetricsWriter::evaluation(const EvalMetrics& metrics) {
-  for (auto& sink : sinks_) sink->evaluation(metrics);
-  for (auto& sink : every_step_) sink->evaluation(metrics);
+  for_all([&](MetricsSink& sink) { sink.evaluation(metrics); });
+}
+
+void MetricsWriter::checkpoint(std::int64_t step, const std::filesystem::path& folder, double seconds) {
+  for_all([&](MetricsSink& sink) { sink.checkpoint(step, folder, seconds); });
 }
 
 void MetricsWriter::finish() {
   if (finished_) return;
   finished_ = true;
-  for (auto& sink : sinks_) sink->finish();
-  for (auto& sink : every_step_) sink->finish();
+  for_all([](MetricsSink& sink) { sink.finish(); });
+}
+
+void MetricsWriter::end(const EndMetrics& metrics) {
+  for_all([&](MetricsSink& sink) { sink.end(metrics); });
 }
 
 void apply_log_to(const std::vector<std::string>& log_to, MetricsOptions& options) {
@@ -64,6 +76,8 @@ void apply_log_to(const std::vector<std::string>& log_to, MetricsOptions& option
   options.progress = has("tqdm");
   options.lines_on_stdout = has("stdout");
   options.tensorboard = has("tensorboard");
+  // Whoever asked for files alone still wants to see that the run is alive; whoever asked for nothing doesn't.
+  options.signs_of_life = options.tensorboard && !options.progress && !options.lines_on_stdout;
 }
 
 }  // namespace lorica::train

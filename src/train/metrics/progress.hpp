@@ -1,14 +1,12 @@
-// The progress of a run for a person's eyes: a line like tqdm's that is rewritten in place on a terminal; whole lines,
-// about a hundred over the run, where the output is piped.
-//
-//   Training:  12%|█▏        | 60/500 [00:30<03:40, loss=1.2345, lr=1.00e-04, grad=0.31, 1,234 tok/s, 45% mm]
-//   step 60/500, loss 1.2345, lr 1.00e-04, grad norm 0.31, 1,234 tokens/s (45 % of matmul speed), elapsed 00:30, left
-//   03:40
+// The progress of a run for a person's eyes (progress_line.hpp): a line that is rewritten in place on a terminal; whole
+// lines, about a hundred over the run, where the output is piped; a whole line a minute where only files were asked
+// for.
 #pragma once
 
 #include <functional>
 
 #include "train/metrics/metrics.hpp"
+#include "train/metrics/progress_line.hpp"
 #include "train/metrics/status_line.hpp"
 
 namespace lorica::train {
@@ -18,6 +16,7 @@ struct ProgressOptions {
   bool terminal = false;          ///< rewrite one line in place; else whole lines
   std::int64_t already_done = 0;  ///< steps before this session: they don't count for the speed
   std::int64_t every = 0;         ///< whole lines: each n-th step; 0: each hundredth of the run
+  double every_seconds = 0;       ///< whole lines: not by steps, but when so much time has passed; 0: by steps
   double redraw_seconds = 0.1;    ///< terminal: at most one redraw in this time
   std::function<double()> now;    ///< seconds of a steady clock; the default reads the system's
 };
@@ -27,31 +26,35 @@ ProgressOptions line_on_stderr(std::int64_t already_done, std::int64_t log_every
 /// A whole line for each step it is given, on `stream`.
 ProgressOptions lines_on(std::FILE* stream, std::int64_t already_done);
 
-/// tqdm's form: "03:40", "1:02:03", "2d 01:02:03"; "?" for a time that isn't known.
-std::string clock_text(double seconds);
-/// "█▏   ": `width` columns filled to `share` (0…1) in eighths.
-std::string bar_text(double share, int width);
+/// A whole line on `stream` for the first step, the last, and one a minute between.
+ProgressOptions signs_of_life(std::FILE* stream, std::int64_t already_done);
 
 class ProgressSink : public MetricsSink {
  public:
   explicit ProgressSink(ProgressOptions options);
   void step(const StepMetrics& metrics) override;
+  void system(const StepMetrics& metrics) override;
   void evaluation(const EvalMetrics& metrics) override;
+  void checkpoint(std::int64_t step, const std::filesystem::path& folder, double seconds) override;
   void finish() override;
 
  private:
-  double elapsed() const;
-  double remaining(const StepMetrics& metrics) const;
-  std::string terminal_text(const StepMetrics& metrics) const;
-  std::string plain_text(const StepMetrics& metrics) const;
-  bool is_plain_due(const StepMetrics& metrics) const;
+  /// Counts the step for the speed, whether it is shown or not.
+  void note(const StepMetrics& metrics);
+  void show(const StepMetrics& metrics);
+  bool is_due(const StepMetrics& metrics) const;
+  double remaining(const StepMetrics& metrics, double elapsed) const;
+  ProgressFacts facts(const StepMetrics& metrics) const;
 
   ProgressOptions options_;
   StatusLine line_;
-  double start_ = 0, last_draw_ = -1;
-  double step_seconds_ = 0;  ///< moving average
-  std::int64_t shown_step_ = 0;
-  std::optional<StepMetrics> pending_;  ///< the latest step if it hasn't been drawn
+  std::optional<double> start_;  ///< when the session's first step began
+  double last_shown_ = 0;
+  bool shown_any_ = false;
+  /// Since something was shown: its speed is that of all steps, not of one.
+  double tokens_ = 0, seconds_ = 0;
+  double step_seconds_ = 0;             ///< moving average
+  std::optional<StepMetrics> pending_;  ///< the latest step if it hasn't been shown
   std::optional<double> last_eval_loss_;
 };
 

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <type_traits>
 
 #include "base/error.hpp"
 #include "base/files.hpp"
@@ -100,6 +101,28 @@ std::string host_name() {
   return replace_all(name, "/", "_");
 }
 
+/// The values of the fields that have a tag and were measured.
+template <class Record>
+std::vector<std::pair<std::string, double>> tagged_values(const Record& record, std::span<const Field<Record>> fields,
+                                                          std::initializer_list<Part> parts) {
+  std::vector<std::pair<std::string, double>> values;
+  for (const auto& field : fields) {
+    if (*field.tag == '\0' || std::find(parts.begin(), parts.end(), field.part) == parts.end()) continue;
+    std::visit(
+        [&](auto member) {
+          const auto& value = record.*member;
+          using Value = std::remove_cvref_t<decltype(value)>;
+          if constexpr (std::is_same_v<Value, std::optional<double>>) {
+            if (value) values.emplace_back(field.tag, *value * field.tag_scale);
+          } else if constexpr (!std::is_same_v<Value, std::string>) {
+            values.emplace_back(field.tag, static_cast<double>(value) * field.tag_scale);
+          }
+        },
+        field.member);
+  }
+  return values;
+}
+
 }  // namespace
 
 std::uint32_t crc32c(std::string_view bytes) {
@@ -168,18 +191,19 @@ TensorBoardSink::TensorBoardSink(const fs::path& folder, std::optional<std::int6
 }
 
 void TensorBoardSink::step(const StepMetrics& metrics) {
-  std::vector<std::pair<std::string, double>> values = {
-      {"train/loss", metrics.loss}, {"train/lr", metrics.lr}, {"train/epoch", metrics.epoch}};
-  if (metrics.grad_norm) values.emplace_back("train/grad_norm", *metrics.grad_norm);
-  values.emplace_back("train/tokens_per_second", metrics.tokens_per_second);
-  if (metrics.matmul_share) values.emplace_back("train/matmul_share", *metrics.matmul_share);
-  values.emplace_back("train/peak_memory_gib", static_cast<double>(metrics.peak_memory_bytes) / (1ULL << 30));
-  for (const auto& [name, value] : metrics.extra) values.emplace_back("train/" + name, value);
-  file_.scalars(metrics.step, values);
+  scalars(metrics, {Part::training, Part::both, Part::timing});
+}
+
+void TensorBoardSink::system(const StepMetrics& metrics) {
+  scalars(metrics, {Part::both, Part::timing});
+}
+
+void TensorBoardSink::scalars(const StepMetrics& metrics, std::initializer_list<Part> parts) {
+  file_.scalars(metrics.step, tagged_values(metrics, step_fields(), parts));
 }
 
 void TensorBoardSink::evaluation(const EvalMetrics& metrics) {
-  file_.scalars(metrics.step, {{"eval/loss", metrics.loss}, {"eval/perplexity", metrics.perplexity}});
+  file_.scalars(metrics.step, tagged_values(metrics, eval_fields(), {Part::both, Part::timing}));
 }
 
 }  // namespace lorica::train

@@ -4,9 +4,10 @@
 // LibTorch.
 #pragma once
 
+#include <initializer_list>
 #include <string_view>
 
-#include "train/metrics/metrics.hpp"
+#include "train/metrics/fields.hpp"
 
 namespace lorica::train {
 
@@ -35,15 +36,16 @@ class EventFile {
   int fd_ = -1;
 };
 
-/// Tags: train/loss, train/lr, train/grad_norm, train/epoch, train/tokens_per_second, train/matmul_share,
-/// train/peak_memory_gib, train/<extra>; eval/loss, eval/perplexity.
+/// The tags are those of fields.hpp.
 class TensorBoardSink : public MetricsSink {
  public:
   TensorBoardSink(const std::filesystem::path& folder, std::optional<std::int64_t> resumed_step);
   void step(const StepMetrics& metrics) override;
+  void system(const StepMetrics& metrics) override;
   void evaluation(const EvalMetrics& metrics) override;
 
  private:
+  void scalars(const StepMetrics& metrics, std::initializer_list<Part> parts);
   EventFile file_;
 };
 

@@ -12,11 +12,14 @@
 namespace lorica::train {
 namespace {
 
-using test::message_of;
 using test::put_file;
 using test::TemporaryFolder;
 using ::testing::AllOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::StartsWith;
 
 StepMetrics step(std::int64_t number) {
   StepMetrics metrics;
@@ -45,7 +48,7 @@ TEST(Jsonl, RecordsReadBackExactly) {
   first.loss = 0.1 + 0.2;
   first.grad_norm.reset();
   first.matmul_share = 0.5;
-  first.extra["norms_avg"] = 1.25;
+  first.peak_allocated_bytes = 12345;
   first.start = StartMetrics{0.5, 1 << 21, 1.25, 2.5, "selective"};
   put_file(folder / "m", to_jsonl(first) + "\n" + to_jsonl(evaluation(1)) + "\n" + to_jsonl(step(2)) + "\n");
   const auto records = read_metrics(folder / "m");
@@ -53,7 +56,7 @@ TEST(Jsonl, RecordsReadBackExactly) {
   EXPECT_EQ(records.steps[0].loss, 0.1 + 0.2);
   EXPECT_EQ(records.steps[0].grad_norm, std::nullopt);
   EXPECT_EQ(records.steps[0].matmul_share, 0.5);
-  EXPECT_EQ(records.steps[0].extra.at("norms_avg"), 1.25);
+  EXPECT_EQ(records.steps[0].peak_allocated_bytes, 12345);
   ASSERT_TRUE(records.steps[0].start);
   EXPECT_EQ(records.steps[0].start->load_seconds, 0.5);
   EXPECT_EQ(records.steps[0].start->loaded_peak_bytes, 1U << 21);
@@ -124,6 +127,7 @@ TEST(Jsonl, B12_AResumedRunsRecordsEqualAnUninterruptedOnes) {
   {
     JsonlSink sink(folder / "killed", 3);
     EXPECT_EQ(read_metrics(folder / "killed").steps.size(), 3U);
+    EXPECT_THAT(read_metrics(folder / "killed").broken, IsEmpty());
     sink.evaluation(evaluation(3));  // made again by a loop that evaluates on resuming: not doubled
     run(sink, 4, 8);
   }
@@ -140,11 +144,45 @@ TEST(Jsonl, ResumingDropsWhatIsNoRecordAndWorksWithoutAFile) {
   EXPECT_EQ(read_metrics(folder / "absent").steps.size(), 1U);
 }
 
-TEST(Jsonl, BadLinesAreNamed) {
+TEST(Jsonl, WhatIsNoRecordIsNamedAndTheRestIsRead) {
   TemporaryFolder folder;
-  put_file(folder / "m", to_jsonl(step(1)) + "\n{\"kind\":\"train\"}\n");
-  EXPECT_THAT(message_of<DataError>([&] { read_metrics(folder / "m"); }), HasSubstr("m:2: not a metrics record"));
+  put_file(folder / "m", to_jsonl(step(1)) + "\n{\"kind\":\"train\"}\n\xff\n{\"kind\":\"x\",\"step\":1}\n[]\n" +
+                             to_jsonl(step(2)) + "\n{\"kind\":\"train\",\"st");
+  const auto records = read_metrics(folder / "m");
+  EXPECT_EQ(records.steps.size(), 2U);
+  EXPECT_THAT(records.broken, ElementsAre(StartsWith("2: "), StartsWith("3: "), StartsWith("4: 'x' is no kind"),
+                                          StartsWith("5: "), "7: cut short, its writer was killed"));
   EXPECT_THROW(read_metrics(folder / "absent"), FileError);
+}
+
+/// log_every_n_steps thins the training metrics; speed and memory are in the file for every step.
+TEST(Jsonl, ASystemRecordHasTheStepsSpeedAndMemoryButNoLoss) {
+  TemporaryFolder folder;
+  JsonlSink sink(folder / "m", std::nullopt);
+  sink.system(step(2));
+  EXPECT_THAT(read_file(folder / "m"),
+              AllOf(StartsWith("{\"kind\":\"system\",\"step\":2,"), Not(HasSubstr("loss")), Not(HasSubstr("\"lr\""))));
+  const auto records = read_metrics(folder / "m");
+  EXPECT_TRUE(records.steps.empty());
+  ASSERT_EQ(records.systems.size(), 1U);
+  EXPECT_EQ(records.systems[0].tokens, 100);
+  EXPECT_EQ(records.systems[0].tokens_per_second, 400);
+  EXPECT_EQ(records.systems[0].peak_memory_bytes, 1U << 20);
+}
+
+TEST(Jsonl, TheEndIsThatOfTheLastSession) {
+  TemporaryFolder folder;
+  {
+    JsonlSink sink(folder / "m", std::nullopt);
+    sink.step(step(1));
+    sink.end({.step = 1, .seconds = 2.5, .peak_memory_bytes = 99});
+  }
+  const auto first = read_metrics(folder / "m").end;
+  ASSERT_TRUE(first);
+  EXPECT_EQ(std::make_tuple(first->step, first->seconds, first->peak_memory_bytes), std::make_tuple(1, 2.5, 99U));
+  JsonlSink sink(folder / "m", 1);
+  EXPECT_FALSE(read_metrics(folder / "m").end);
+  EXPECT_EQ(read_metrics(folder / "m").steps.size(), 1U);
 }
 
 TEST(Jsonl, AFolderThatDoesNotExistIsAFileError) {

@@ -63,6 +63,23 @@ TEST(TensorBoard, ALaterFileSortsAfterAnEarlierOne) {
   EXPECT_LT(second.path(), third.path());
 }
 
+TEST(TensorBoard, AStepWithoutTrainingMetricsHasItsSpeedAndMemory) {
+  TemporaryFolder folder;
+  StepMetrics metrics;
+  metrics.step = 2;
+  {
+    TensorBoardSink sink(folder / "runs", std::nullopt);
+    sink.system(metrics);
+  }
+  for (const auto& entry : std::filesystem::directory_iterator(folder / "runs")) {
+    const auto last = records(entry.path()).back();
+    EXPECT_THAT(last, HasSubstr("train/tokens_per_second"));
+    EXPECT_THAT(last, HasSubstr("train/peak_memory_gib"));
+    EXPECT_THAT(last, ::testing::Not(HasSubstr("train/loss")));
+    EXPECT_THAT(last, ::testing::Not(HasSubstr("train/lr")));
+  }
+}
+
 /// Also the driver of tests/parity/test_tensorboard.py, which reads LORICA_EXCHANGE_OUT: a run of 6 steps killed after
 /// its checkpoint of step 4 and resumed to step 8.
 TEST(TensorBoard, WritesARunThatWasResumed) {
@@ -75,7 +92,7 @@ TEST(TensorBoard, WritesARunThatWasResumed) {
     metrics.loss = loss;
     metrics.lr = 1e-4 * static_cast<double>(step);
     if (step > 1) metrics.grad_norm = 0.5;
-    metrics.extra["norms_avg"] = 2;
+    metrics.peak_allocated_bytes = 2 * (1ULL << 30);
     sink.step(metrics);
   };
   {
