@@ -1,4 +1,4 @@
-// `lorica report RUN`: the plots and the summary of a run, finished or still going.
+// `lorica report RUN`: the plots and the summary of a run, finished or still going; of several runs, a comparison.
 #include <fmt/format.h>
 
 #include "base/error.hpp"
@@ -11,10 +11,14 @@ namespace lorica::cli {
 int run_report(const config::ParsedConfig& parsed) {
   const auto& config = parsed.config;
   if (config.run.empty()) raise<ConfigError>("report needs the run's folder: lorica report RUN");
-  const std::filesystem::path run = config.run;
-  const std::filesystem::path output = config.output.empty() ? run : std::filesystem::path(config.output);
-  const auto plots = train::write_plots(run, output);
-  fmt::print("{}", train::summarize(run));
+  const std::vector<std::filesystem::path> runs{config.run};
+  const auto output = config.output.empty() ? runs.front() : std::filesystem::path(config.output);
+  if (runs.size() > 1) {
+    fmt::print("{}", train::compare(runs, output));
+    return 0;
+  }
+  const auto plots = train::write_plots(runs.front(), output);
+  fmt::print("{}", train::summarize(runs.front()));
   for (const auto& plot : plots) fmt::print("{}\n", plot.string());
   return 0;
 }

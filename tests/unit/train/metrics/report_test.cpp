@@ -65,41 +65,62 @@ TEST(Plot, TicksAreRoundAndCoverTheRange) {
   }
 }
 
-TEST(Plot, TicksHaveTheDigitsTheyNeed) {
-  EXPECT_EQ(tick_text(0.25, 0.05), "0.25");
-  EXPECT_EQ(tick_text(0.5, 0.1), "0.5");
-  EXPECT_EQ(tick_text(1500, 500), "1,500");
-  EXPECT_EQ(tick_text(2e-5, 1e-5), "2e-05");
-  EXPECT_EQ(tick_text(1.5e-4, 5e-5), "1.5e-04");
-  EXPECT_EQ(tick_text(1e-17, 0.1), "0");
+TEST(Plot, TicksAreInOneNotation) {
+  EXPECT_THAT(tick_texts({0, 0.05, 0.1}), ElementsAre("0", "0.05", "0.10"));
+  EXPECT_THAT(tick_texts({0.4, 0.5}), ElementsAre("0.4", "0.5"));
+  EXPECT_THAT(tick_texts({0, 500, 1000}), ElementsAre("0", "500", "1,000"));
+  EXPECT_THAT(tick_texts({1e-17, 0.1}), ElementsAre("0", "0.1"));
+  // Learning rates: none of them as 0.0010 beside 5e-04.
+  EXPECT_THAT(tick_texts({0, 5e-4, 1e-3, 1.5e-3}), ElementsAre("0", "5.0e-04", "1.0e-03", "1.5e-03"));
+  EXPECT_THAT(tick_texts({0, 1e-5, 2e-5}), ElementsAre("0", "1e-05", "2e-05"));
+  EXPECT_THAT(tick_texts({0, 5e7, 1e8}), ElementsAre("0", "5.0e+07", "1.0e+08"));
 }
 
-TEST(Plot, SmoothingIsUnbiasedFromTheStart) {
-  const Curve curve{"c", {{1, 4}, {2, 4}, {3, 8}}, false, false};
-  const auto smooth = smoothed(curve, 0.5);
-  EXPECT_DOUBLE_EQ(smooth.points[0].second, 4);
-  EXPECT_DOUBLE_EQ(smooth.points[1].second, 4);
-  EXPECT_DOUBLE_EQ(smooth.points[2].second, (0.125 * 4 + 0.25 * 4 + 0.5 * 8) / 0.875);
+TEST(Plot, AShortRunHasNoFractionsOfSteps) {
+  EXPECT_THAT(nice_ticks(1, 3, 9, 1), ElementsAre(1, 2, 3));
+  EXPECT_THAT(nice_ticks(1, 1000, 6, 1).size(), 6U);
+  Plot plot;
+  plot.curves = {{"c", {{1, 3}, {2, 2}}}};
+  plot.whole_x = true;
+  EXPECT_THAT(to_svg(plot), AllOf(HasSubstr(">1</text>"), HasSubstr(">2</text>"), Not(HasSubstr(">1.5</text>"))));
+  plot.curves = {{"c", {{1, 3}}}};
+  EXPECT_THAT(to_svg(plot), AllOf(HasSubstr(">1</text>"), Not(HasSubstr(">0.9</text>"))));
+}
+
+TEST(Plot, SmoothingDoesNotLagAndKeepsTheEnds) {
+  Curve line{"c", {}};
+  for (int i = 0; i < 9; ++i) line.points.emplace_back(i, 2.0 * i);
+  EXPECT_EQ(smoothed(line, 3).points, line.points);
+  const auto smooth = smoothed({"c", {{1, 4}, {2, 1}, {3, NAN}, {4, 7}, {5, 8}}}, 1);
+  EXPECT_THAT(smooth.points, ElementsAre(std::pair(1.0, 4.0), std::pair(2.0, 2.5), std::pair(3.0, 4.0),
+                                         std::pair(4.0, 7.5), std::pair(5.0, 8.0)));
+}
+
+TEST(Plot, NamesThatDoNotFitBesideTheTitleStandBelowIt) {
+  Plot plot;
+  plot.title = "Loss";
+  for (int i = 0; i < 3; ++i) plot.curves.push_back({std::string(60, 'n'), {{1, 1}, {2, 2}}});
+  EXPECT_THAT(to_svg(plot), AllOf(HasSubstr("y=\"48\">nnn"), HasSubstr("y=\"66\">nnn"), HasSubstr("y=\"84\">nnn")));
 }
 
 TEST(Plot, SvgPlacesPointsBreaksAtGapsAndEscapes) {
-  const auto svg =
-      to_svg({"A < B & C", "x", "y", {{"c", {{0, 0}, {1, 1}, {2, NAN}, {3, 0}, {4, 1}}, false, false}}, true});
+  Plot plot{"A < B & C", "x", "y", {{"c", {{0, 0}, {1, 1}, {2, NAN}, {3, 0}, {4, 1}}}}};
+  plot.from_zero = true;
+  const auto svg = to_svg(plot);
   EXPECT_THAT(svg, HasSubstr("A &lt; B &amp; C"));
   EXPECT_THAT(svg, HasSubstr("M84.0 364.0L272.0 48.0M648.0 364.0L836.0 48.0"));
   EXPECT_THAT(svg, Not(HasSubstr("nan")));
-  EXPECT_THAT(to_svg({"empty", "x", "y", {}, false}), HasSubstr("</svg>"));
-  EXPECT_THAT(to_svg({"flat", "x", "y", {{"c", {{1, 5}}, false, false}}, false}),
-              AllOf(HasSubstr("circle"), Not(HasSubstr("nan"))));
+  EXPECT_THAT(to_svg({"empty", "x", "y", {}}), HasSubstr("</svg>"));
+  EXPECT_THAT(to_svg({"flat", "x", "y", {{"c", {{1, 5}}}}}), AllOf(HasSubstr("circle"), Not(HasSubstr("nan"))));
 }
 
 TEST(Plot, TextCurveFallsAsTheLossFalls) {
-  EXPECT_EQ(to_text({"", {{1, 4}, {2, 2}, {3, 0}}, false, false}, 3, 2),
+  EXPECT_EQ(to_text({"", {{1, 4}, {2, 2}, {3, 0}}}, 3, 2),
             "        4 ┤█▁ \n"
             "        0 ┤██▁\n"
             "          └───\n"
             "           1 3\n");
-  EXPECT_EQ(to_text({"", {{1, NAN}}, false, false}, 3, 2), "");
+  EXPECT_EQ(to_text({"", {{1, NAN}}}, 3, 2), "");
 }
 
 TEST(Report, WritesAllPlotsAndTheSummary) {
@@ -113,11 +134,11 @@ TEST(Report, WritesAllPlotsAndTheSummary) {
     EXPECT_THAT(svg, AllOf(::testing::StartsWith("<svg "), HasSubstr("</svg>"), HasSubstr(">step</text>"),
                            Not(HasSubstr("nan"))));
   }
-  EXPECT_THAT(
-      read_file(run / "plots" / "loss.svg"),
-      AllOf(HasSubstr(">training</text>"), HasSubstr(">training, smoothed</text>"), HasSubstr(">evaluation</text>")));
+  EXPECT_THAT(read_file(run / "plots" / "loss.svg"),
+              AllOf(HasSubstr(">training</text>"), HasSubstr(">training, smoothed</text>"),
+                    HasSubstr(">evaluation</text>"), HasSubstr("smoothed: mean of the 41 records around each step")));
   EXPECT_THAT(summarize(run),
-              AllOf(HasSubstr("400 of 400 (2.00 epochs)"), HasSubstr("training loss"), HasSubstr("after step 400"),
+              AllOf(HasSubstr("400 of 400 (2.00 epochs)"), HasSubstr("training loss"), HasSubstr("evaluation loss"),
                     HasSubstr("0.5 s a step"), HasSubstr("45 %"), HasSubstr("1.50 GiB"), HasSubstr("400,000")));
 }
 
@@ -136,9 +157,69 @@ TEST(Report, ALongRunsPlotStaysSmall) {
   EXPECT_LT(std::filesystem::file_size(folder / "run" / "plots" / "loss.svg"), 200'000U);
 }
 
-TEST(Report, WhatIsMissingIsNamed) {
+TEST(Report, StepsThatAreNotLoggedCountForSpeedAndTokens) {
   TemporaryFolder folder;
-  EXPECT_THAT(message_of<FileError>([&] { summarize(folder.path()); }), HasSubstr("metrics.jsonl"));
+  StepMetrics one;
+  one.step = 1, one.total_steps = 2, one.tokens = 10, one.step_seconds = 1, one.tokens_per_second = 10;
+  auto two = one;
+  two.step = 2, two.peak_memory_bytes = 3 << 20;
+  put_file(folder / kMetricsFile, to_jsonl(one) + "\n" + system_to_jsonl(two) + "\n" +
+                                      to_jsonl(EndMetrics{.step = 2, .seconds = 9, .peak_memory_bytes = 5 << 20}) +
+                                      "\n");
+  EXPECT_THAT(summarize(folder.path()),
+              AllOf(HasSubstr("2 of 2"), HasSubstr("tokens trained on  20\n"), HasSubstr("2.0s in steps"),
+                    HasSubstr("9.0s for the whole"), HasSubstr("5.00 MiB")));
+  write_plots(folder.path(), folder.path());
+  EXPECT_THAT(read_file(folder / "plots" / "throughput.svg"), HasSubstr(">2</text>"));
+}
+
+TEST(Report, BrokenLinesArePassedOverAndSaid) {
+  TemporaryFolder folder;
+  put_file(folder / kMetricsFile, fake_run(3) + "{\"kind\":\n" + "{\"kind\":\"tr");
+  EXPECT_THAT(summarize(folder.path()),
+              AllOf(HasSubstr("3 of 3"), HasSubstr("2 lines of metrics.jsonl were passed over"), HasSubstr("line 4: "),
+                    HasSubstr("line 5: cut short")));
+  put_file(folder / kMetricsFile, fake_run(3) + "x\n");
+  EXPECT_THAT(summarize(folder.path()), HasSubstr("1 line of metrics.jsonl was passed over, because it is no record"));
+}
+
+TEST(Report, ComparesRunsAndTheOptionsThatDiffer) {
+  TemporaryFolder folder;
+  put_file(folder / "a" / kMetricsFile, fake_run(30));
+  put_file(folder / "b" / kMetricsFile, fake_run(60, false));
+  put_file(folder / "a" / "config.toml", "# c\nlr = 1e-05\nseed = 1\noutput_dir = \"a\"\n");
+  put_file(folder / "b" / "config.toml", "lr = 2e-05\nseed = 1\noutput_dir = \"b\"\nadded = 3\n");
+  const auto text = compare({folder / "a/", folder / "b"}, folder / "out");
+  EXPECT_THAT(
+      text, AllOf(HasSubstr("30 of 30"), HasSubstr("60 of 60"), HasSubstr("training loss"), HasSubstr("peak memory")));
+  EXPECT_THAT(text, HasSubstr("options that differ\n"
+                              "option  a      b\n"
+                              "added   -      3\n"
+                              "lr      1e-05  2e-05\n"));
+  EXPECT_THAT(read_file(folder / "out" / "comparison" / "loss.svg"),
+              AllOf(HasSubstr(">a: training, smoothed</text>"), HasSubstr(">b: training, smoothed</text>"),
+                    HasSubstr("smoothed: mean of a tenth")));
+}
+
+TEST(Report, WhatIsNoRunIsNamedWithWhatToType) {
+  TemporaryFolder folder;
+  const auto refusal = [](const std::filesystem::path& path) {
+    return message_of<ConfigError>([&] { summarize(path); });
+  };
+  EXPECT_THAT(refusal(folder.path()), HasSubstr("not a run: it holds no metrics.jsonl"));
+  EXPECT_THAT(refusal(folder / "absent"), HasSubstr("there is no such folder"));
+  put_file(folder / "model" / "config.json", "{}");
+  EXPECT_THAT(refusal(folder / "model"), HasSubstr("is a model, not a run"));
+  put_file(folder / "runs" / "20260101_00-00-00" / kMetricsFile, fake_run(2));
+  put_file(folder / "runs" / "20260102_00-00-00" / kMetricsFile, fake_run(3));
+  put_file(folder / "runs" / "20260102_00-00-00" / "final" / "adapter_config.json", "{}");
+  const auto newest = (folder / "runs" / "20260102_00-00-00").string();
+  EXPECT_THAT(refusal(folder / "runs"),
+              AllOf(HasSubstr("folder of 2 runs"), HasSubstr("20260101_00-00-00: 2 of 2 steps, loss "),
+                    HasSubstr("Report on the latest: lorica report " + newest), HasSubstr("Compare the last two: ")));
+  for (const char* part : {"final", "final/", "metrics.jsonl"}) {
+    EXPECT_THAT(refusal(newest + "/" + part), HasSubstr("is a part of a run. Type: lorica report " + newest));
+  }
   put_file(folder / kMetricsFile, "");
   EXPECT_THAT(message_of<DataError>([&] { summarize(folder.path()); }), HasSubstr("no records"));
 }
