@@ -1,6 +1,7 @@
 # lorica_layer(NAME [TORCH] [DEPENDS layer…] [LIBS target…])
 # src/NAME/**.cpp becomes the static library lorica_NAME; tests/unit/NAME/**.cpp the test program test_NAME.
-# Layers marked TORCH see LibTorch and share one precompiled header; the others must not include it.
+# Layers marked TORCH see LibTorch; the others must not include it. What nearly every file reads is precompiled, once for all
+# layers of a kind and once for their tests.
 function(lorica_layer name)
   cmake_parse_arguments(ARG "TORCH" "" "DEPENDS;LIBS" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/src/${name}/*.cpp")
@@ -29,6 +30,8 @@ function(lorica_layer name)
     lorica_instruction_sets(${sources})
     if(ARG_TORCH)
       lorica_use_torch(lorica_${name})
+    elseif(LORICA_PRECOMPILE AND NOT name STREQUAL "kernels") # its files include little, and many have instruction sets of their own
+      lorica_precompile(lorica_${name} lorica_light_pch)
     endif()
   else()
     add_library(lorica_${name} INTERFACE)
@@ -41,7 +44,15 @@ function(lorica_layer name)
     add_executable(test_${name} ${tests})
     target_include_directories(test_${name} PRIVATE "${CMAKE_SOURCE_DIR}/tests/unit")
     target_link_libraries(test_${name} PRIVATE lorica_${name} lorica_flags GTest::gtest GTest::gmock GTest::gtest_main)
-    if(ARG_TORCH)
+    if(LORICA_PRECOMPILE)
+      target_compile_options(test_${name} PRIVATE ${LORICA_TEST_FLAGS} -Wno-maybe-uninitialized) # GCC sees ghosts at -O1
+      if(ARG_TORCH)
+        target_link_libraries(test_${name} PUBLIC torch)
+        lorica_precompile(test_${name} lorica_torch_test_pch)
+      else()
+        lorica_precompile(test_${name} lorica_test_pch)
+      endif()
+    elseif(ARG_TORCH)
       lorica_use_torch(test_${name})
     endif()
     add_test(NAME unit.${name} COMMAND test_${name} --gtest_brief=1)
@@ -75,37 +86,65 @@ endfunction()
 
 # Per-file instruction sets: the file's name says which, the caller picks one at run time.
 function(lorica_instruction_sets)
+  set(level -O3)
+  if(LORICA_SANITIZE)
+    set(level -O1) # instrumented, unrolled loops take minutes to compile, and nobody waits for their result
+  endif()
   foreach(file ${ARGN})
     # GCC 12 warns of its own AVX-512 headers' deliberately undefined registers (GCC bug 105593).
     if(file MATCHES "_avx2\\.cpp$")
-      set_source_files_properties("${file}" PROPERTIES COMPILE_OPTIONS "-O3;-mavx2;-mfma;-mf16c;-mbmi2")
+      set_source_files_properties("${file}" PROPERTIES COMPILE_OPTIONS "${level};-mavx2;-mfma;-mf16c;-mbmi2")
     elseif(file MATCHES "_avx512\\.cpp$")
       set_source_files_properties("${file}" PROPERTIES COMPILE_OPTIONS
-        "-O3;-mavx2;-mfma;-mf16c;-mbmi2;-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-Wno-uninitialized;-Wno-maybe-uninitialized")
+        "${level};-mavx2;-mfma;-mf16c;-mbmi2;-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-Wno-uninitialized;-Wno-maybe-uninitialized")
     elseif(file MATCHES "_avx512bf16\\.cpp$")
       set_source_files_properties("${file}" PROPERTIES COMPILE_OPTIONS
-        "-O3;-mavx2;-mfma;-mf16c;-mbmi2;-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mavx512bf16;-Wno-uninitialized;-Wno-maybe-uninitialized")
+        "${level};-mavx2;-mfma;-mf16c;-mbmi2;-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mavx512bf16;-Wno-uninitialized;-Wno-maybe-uninitialized")
     endif()
   endforeach()
 endfunction()
 
-function(lorica_use_torch target)
-  target_link_libraries(${target} PUBLIC torch)
-  if(NOT TARGET lorica_torch_pch)
-    file(WRITE "${CMAKE_BINARY_DIR}/torch_pch.cpp" "// Carries the precompiled header that all Torch layers share.\n")
-    add_library(lorica_torch_pch OBJECT "${CMAKE_BINARY_DIR}/torch_pch.cpp")
-    target_link_libraries(lorica_torch_pch PRIVATE lorica_flags torch fmt::fmt)
-    target_precompile_headers(lorica_torch_pch PRIVATE
-      <ATen/ATen.h> <torch/csrc/autograd/custom_function.h> <torch/csrc/autograd/autograd.h>
-      <string> <vector> <map> <unordered_map> <memory> <functional> <optional> <span> <fmt/format.h>)
-  endif()
+# lorica_precompiled_header(NAME LIBS target… HEADERS <header>… [FLAGS flag…]): an object library that carries one.
+function(lorica_precompiled_header name)
+  cmake_parse_arguments(ARG "" "" "LIBS;HEADERS;FLAGS" ${ARGN})
+  file(WRITE "${CMAKE_BINARY_DIR}/${name}.cpp" "// Carries a precompiled header.\n")
+  add_library(${name} OBJECT EXCLUDE_FROM_ALL "${CMAKE_BINARY_DIR}/${name}.cpp")
+  target_link_libraries(${name} PRIVATE lorica_flags fmt::fmt ${ARG_LIBS})
+  target_compile_options(${name} PRIVATE ${ARG_FLAGS})
+  target_precompile_headers(${name} PRIVATE ${ARG_HEADERS})
+endfunction()
+
+set(light_headers <algorithm> <array> <cmath> <cstdint> <filesystem> <functional> <map> <memory> <optional> <set> <span> <string> <string_view>
+    <unordered_map> <utility> <vector> <fmt/format.h>)
+set(torch_headers <ATen/ATen.h> <torch/csrc/autograd/custom_function.h> <torch/csrc/autograd/autograd.h>
+    <string> <vector> <map> <unordered_map> <memory> <functional> <optional> <span> <fmt/format.h>)
+if(LORICA_PRECOMPILE)
+  lorica_precompiled_header(lorica_light_pch HEADERS ${light_headers} <nlohmann/json.hpp>)
+endif()
+lorica_precompiled_header(lorica_torch_pch LIBS torch HEADERS ${torch_headers})
+if(LORICA_PRECOMPILE AND LORICA_TESTS)
+  # A test's own code runs for a moment: what -O2 would take longer to compile it is never won back.
+  set(LORICA_TEST_FLAGS "$<$<CONFIG:Release>:-O1>")
+  set(test_headers <gmock/gmock.h> <gtest/gtest.h> <nlohmann/json.hpp>)
+  lorica_precompiled_header(lorica_test_pch LIBS GTest::gtest GTest::gmock HEADERS ${light_headers} ${test_headers} FLAGS ${LORICA_TEST_FLAGS})
+  lorica_precompiled_header(lorica_torch_test_pch LIBS torch GTest::gtest GTest::gmock HEADERS ${torch_headers} ${light_headers} ${test_headers}
+                            FLAGS ${LORICA_TEST_FLAGS})
+endif()
+
+# lorica_precompile(TARGET HEADER): TARGET reads the precompiled header that the object library HEADER carries.
+function(lorica_precompile target header)
   get_target_property(type ${target} TYPE)
   if(type STREQUAL "EXECUTABLE")
     # The precompiled header is compiled with -fPIC; an executable's -fPIE would not match it.
     set_target_properties(${target} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
     target_compile_options(${target} PRIVATE -fPIC)
   endif()
-  target_precompile_headers(${target} REUSE_FROM lorica_torch_pch)
+  target_precompile_headers(${target} REUSE_FROM ${header})
+endfunction()
+
+function(lorica_use_torch target)
+  target_link_libraries(${target} PUBLIC torch)
+  lorica_precompile(${target} lorica_torch_pch)
 endfunction()
 
 # lorica_tool(NAME [TORCH] layer…): tests/parity/tools/NAME.cpp, a small program that parity tests drive.

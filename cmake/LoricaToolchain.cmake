@@ -33,6 +33,9 @@ if(LORICA_MOLD)
 endif()
 
 set(CMAKE_CXX_FLAGS_RELEASE "-O2 -DNDEBUG")
+if(LORICA_SANITIZE)
+  lorica_cxx_flags(-Wno-maybe-uninitialized) # GCC sees ghosts in instrumented code
+endif()
 if(LORICA_SANITIZE STREQUAL "address")
   lorica_cxx_flags(-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
   target_link_options(lorica_flags INTERFACE -fsanitize=address,undefined)
