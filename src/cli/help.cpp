@@ -45,8 +45,17 @@ std::string overview() {
   text += aligned("version", "print the version");
   std::vector<std::string> later;
   for (const auto& [name, meanwhile] : kLater) later.emplace_back(name);
-  text += fmt::format("Not built yet: {}\n\nlorica COMMAND --help lists a command's options.\n", join(later, ", "));
+  text += fmt::format(
+      "Not built yet: {}\n\nlorica COMMAND --help lists a command's options, lorica COMMAND --help NAME explains "
+      "one.\n",
+      join(later, ", "));
   return text;
+}
+
+std::string help_on(Command command, std::string_view topic) {
+  if (topic.empty()) return config::command_help(command);
+  if (topic == "all") return config::command_help(command, true);
+  return config::explain_option(topic, command);
 }
 
 std::string help_on(std::string_view topic) {
@@ -79,7 +88,7 @@ int run_options(const config::ParsedConfig& parsed) {
   if (parsed.config.markdown) {
     fmt::print("{}", config::options_markdown());
   } else {
-    for (const auto command : kCommands) fmt::print("{}\n", config::command_help(command));
+    for (const auto command : kCommands) fmt::print("{}\n", config::command_help(command, true));
   }
   return 0;
 }

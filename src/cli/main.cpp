@@ -13,11 +13,13 @@
 
 #include "base/error.hpp"
 #include "base/log.hpp"
+#include "base/strings.hpp"
 #include "cli/commands.hpp"
 #include "cli/help.hpp"
 #include "cli/process.hpp"
 #include "parallel/ending.hpp"
 #include "parallel/launch.hpp"
+#include "parallel/place.hpp"
 
 namespace lorica::cli {
 namespace {
@@ -47,7 +49,22 @@ Run runner(config::Command command) {
 }
 
 bool asks_help(std::string_view word) {
-  return word == "--help" || word == "-h";
+  return word == "--help" || word == "-h" || word.starts_with("--help=");
+}
+
+/// What is asked about: the word after --help, or "".
+std::string_view help_topic(const std::vector<std::string>& words) {
+  const auto asked = std::find_if(words.begin(), words.end(), asks_help);
+  if (const auto equals = asked->find('='); equals != std::string::npos)
+    return std::string_view(*asked).substr(equals + 1);
+  return asked + 1 == words.end() ? std::string_view() : std::string_view(*(asked + 1));
+}
+
+/// How many processes take part; 0: not known.
+int processes(config::Command command, const config::Config& config) {
+  if (command == config::Command::train) return parallel::find_place(config).world;
+  if (command == config::Command::plan) return static_cast<int>(std::max<std::int64_t>(0, config.world_size));
+  return 1;
 }
 
 int print(std::string_view text) {
@@ -70,8 +87,8 @@ int dispatch(std::vector<std::string> words, char** arguments) {
   if (words.front() == "help") return print(words.size() > 1 ? help_on(words[1]) : overview());
   const auto command = find_command(words.front());
   words.erase(words.begin());
-  if (std::any_of(words.begin(), words.end(), asks_help)) return print(help_on(config::command_name(command)));
-  const auto parsed = config::parse(command, words);
+  if (std::any_of(words.begin(), words.end(), asks_help)) return print(help_on(command, help_topic(words)));
+  auto parsed = config::parse(command, words);
   wait_without_spinning(arguments);
   if (command == config::Command::train) {
     if (const int count = parallel::processes_to_start(parsed.config)) {
@@ -79,7 +96,14 @@ int dispatch(std::vector<std::string> words, char** arguments) {
     }
   }
   set_up_process(parsed.config, command);
+  config::account_for_options(command, processes(command, parsed.config),
+                              parsed);  // parse() has thrown what it refuses
   for (const auto& note : parsed.notes) spdlog::info("{}", note);
+  // A training run says it with what else it left aside, and keeps it in its folder.
+  if (command != config::Command::train) {
+    for (const auto& line : parsed.account.lines()) spdlog::info("{}", line);
+  }
+  for (const auto& line : split(config::to_toml(parsed.config, command), '\n')) spdlog::debug("{}", line);
   return runner(command)(parsed);
 }
 

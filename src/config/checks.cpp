@@ -24,8 +24,6 @@ class Checker {
     required();
     if (is_about_training(command_)) {
       contradictions();
-      full_fine_tuning();
-      without_effect();
       distribution();
       profiling();
     }
@@ -115,6 +113,12 @@ class Checker {
       problem(fmt::format("{}: polynomial_end_lr ({}) must be below lr ({})", source("polynomial_end_lr"),
                           config_.polynomial_end_lr, config_.lr));
     }
+    if (config_.apply_gradient_clipping && config_.grad_norm == 0) {
+      problem(
+          fmt::format("{} 0: clipping would leave nothing of the gradients; to switch it off, say "
+                      "apply_gradient_clipping false",
+                      source("grad_norm")));
+    }
     check_adapter();
     check_targets();
   }
@@ -145,56 +149,10 @@ class Checker {
     }
   }
 
-  void full_fine_tuning() {
-    if (config_.train_type != TrainType::full) return;
-    for (const char* name : {"lora_target_modules", "layers_to_transform", "modules_to_save"}) {
-      if (!differs(name)) continue;
-      problem(fmt::format("{}: training a part of the weights (train_type full) is not built yet", source(name)));
-    }
-  }
-
   void quantization() {
     if (config_.train_type == TrainType::qlora && config_.n_bits == 16) {
       problem(fmt::format("{} 16 and train_type qlora: qlora quantizes to 4 bits; say train_type lora for 16",
                           source("n_bits")));
-    }
-  }
-
-  void note_unused(std::initializer_list<const char*> names, const std::string& why) {
-    for (const char* name : names) {
-      if (differs(name)) parsed_.notes.push_back(fmt::format("{}: no effect {}", source(name), why));
-    }
-  }
-
-  void without_effect() {
-    const auto type = value_text(config_, "train_type");
-    if (config_.train_type != TrainType::qlora) {
-      note_unused({"quant_type", "quant_blocksize", "double_quant"},
-                  "with train_type " + type + ": nothing is quantized");
-    }
-    if (config_.train_type == TrainType::full) {
-      note_unused({"lora_rank", "lora_alpha", "lora_dropout", "use_rslora", "lora_weight_dtype"},
-                  "with train_type " + type + ": there are no adapters");
-    }
-    if (!config_.apply_gradient_clipping) note_unused({"grad_norm"}, "without apply_gradient_clipping");
-    const auto schedule = config_.lr_scheduler;
-    const bool restarts = schedule == Scheduler::cosine_with_restarts;
-    const auto with = "with lr_scheduler " + value_text(config_, "lr_scheduler");
-    if (!restarts) note_unused({"cosine_cycles"}, with);
-    if (!restarts && schedule != Scheduler::cosine) note_unused({"cosine_min_lr_ratio"}, with);
-    if (schedule != Scheduler::polynomial) note_unused({"polynomial_power", "polynomial_end_lr"}, with);
-    if (schedule != Scheduler::exponential) note_unused({"exponential_gamma"}, with);
-    if (config_.optimizer == OptimizerKind::sgd) note_unused({"beta1", "beta2", "eps"}, "with optimizer \"sgd\"");
-    if (config_.optimizer == OptimizerKind::adadelta) note_unused({"beta2"}, "with optimizer \"adadelta\"");
-    if (config_.eval_dataset.empty() && config_.eval_fraction == 0) {
-      note_unused({"eval_steps", "evals_per_epoch", "eval_samples"}, "without eval_dataset or eval_fraction");
-    }
-    const bool sampled = std::any_of(config_.dataset.begin(), config_.dataset.end(), [](const std::string& name) {
-      return name == "alpaca_sample" || name == "dummy" || name == "orca_math";
-    });
-    if (!sampled) note_unused({"dataset_samples"}, "with this data set: it limits alpaca_sample, dummy and orca_math");
-    if (!config_.save_model) {
-      note_unused({"save_steps", "save_total_limit", "checkpoint_interval_hours"}, "with save_model false");
     }
   }
 
@@ -221,20 +179,10 @@ class Checker {
       problem(fmt::format("{}: {} stages don't divide {} processes ({})", source("pipeline_stages"),
                           config_.pipeline_stages, config_.world_size, source("world_size")));
     }
-    if (config_.pipeline_stages == 1) {
-      note_unused(
-          {"partition_method", "use_column_major_topology", "pipeline_interleave", "eval_gradient_accumulation_steps"},
-          "with one pipeline stage");
-    }
     const auto& method = config_.partition_method;
     if (method != "uniform" && method != "parameters" && !method.starts_with("type:")) {
       problem(fmt::format("{}: '{}' is no way of dealing blocks to stages: use uniform, parameters or type:REGEX",
                           source("partition_method"), method));
-    }
-    const bool hybrid = config_.sharding_strategy == Sharding::hybrid_full_shard ||
-                        config_.sharding_strategy == Sharding::hybrid_shard_grad_op;
-    if (!hybrid && config_.hybrid_shard_size > 0) {
-      note_unused({"hybrid_shard_size"}, "with sharding_strategy " + value_text(config_, "sharding_strategy"));
     }
   }
 
@@ -243,18 +191,8 @@ class Checker {
         !tried_.contains("profiling_output")) {
       problem(fmt::format("{}: give a folder", source("profiling_output")));
     }
-    if (!config_.profile) {
-      note_unused({"with_stack", "with_shapes", "export_trace", "export_memory_timeline", "wait_steps",
-                   "profiler_warmup_steps", "active_steps", "repeat", "profiling_frequency"},
-                  "without profile");
-      if (!config_.profile_memory) {
-        note_unused({"profiling_output", "overwrite_profiling_output"}, "without profile or profile_memory");
-      }
-      return;
-    }
+    if (!config_.profile) return;
     const bool repeats = config_.repeat > 0;
-    if (repeats) note_unused({"profiling_frequency"}, "with repeat: wait_steps says how long it waits");
-    if (!repeats) note_unused({"wait_steps"}, "without repeat: profiling_frequency says how long it waits");
     const auto busy = config_.profiler_warmup_steps + config_.active_steps;
     const auto wait = repeats ? config_.wait_steps : config_.profiling_frequency - busy;
     if (wait < 0) {

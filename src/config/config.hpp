@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <limits>
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -13,32 +14,10 @@
 #include <vector>
 
 #include "base/account.hpp"
+#include "config/vocabulary.hpp"
 
 namespace lorica::config {
 
-enum class Command { train, merge, generate, forward, tokenize, report, options, plan };
-
-enum class Preset { fsdp_qlora, qlora_pipe_lite, qlora_evolved };
-enum class Backend { automatic, cpu, cuda, mps };
-/// custom_lora and custom_qlora are other names of lora and qlora: the formula is the same.
-enum class TrainType { full, lora, qlora };
-/// What parameters are stored in, products computed in, gradients reduced in (engine: storage_dtype, compute_dtype,
-/// reduce_dtype). The names with and without mp_ are fsdp_qlora's README's and its code's.
-enum class Precision {
-  fp32,
-  bf16,
-  bf16_autocast,
-  bf16_buffers_autocast,
-  mp_bf16_autocast,
-  mp_bf16_buffers_autocast,
-};
-/// Of compute_dtype, lora_weight_dtype and merge's dtype; `automatic` follows `precision` (merge: the base model).
-enum class DataType { automatic, float32, bfloat16, float16 };
-enum class QuantType { nf4, fp4 };
-enum class Scheduler { constant, linear, cosine, cosine_with_restarts, polynomial, exponential };
-enum class OptimizerKind { adamw, adam, sgd, adadelta };
-/// `automatic` follows use_gradient_checkpointing: see recompute_policy(), and engine/plan/recompute_choice.hpp.
-enum class Recompute { automatic, keep, recompute, selective };
 enum class DatasetFormat {
   automatic,
   text,
@@ -51,11 +30,6 @@ enum class DatasetFormat {
 };
 enum class TrainOn { completion, all };
 enum class Truncation { truncate, drop, error, split };
-enum class DocumentAttention { isolated };
-enum class Kernels { automatic, reference, avx2, avx512 };
-/// How parameters, gradients and optimizer state are spread over the data-parallel processes.
-enum class Sharding { full_shard, shard_grad_op, ddp, hybrid_full_shard, hybrid_shard_grad_op };
-enum class LoadFormat { automatic, dummy };
 
 /// Paths and names are as the user wrote them; an empty string or list means "none" unless said otherwise.
 struct Config {
@@ -133,11 +107,12 @@ struct Config {
   OptimizerKind optimizer = OptimizerKind::adamw;
   double wd = 0.1;                               ///< already 0 where the optimizer has none by default
   double beta1 = 0.9, beta2 = 0.95, eps = 1e-5;  ///< adadelta: rho is beta1
+  double momentum = 0;                           ///< read only by sgd
   bool apply_gradient_clipping = false;
   double grad_norm = 0.3;  ///< read only if apply_gradient_clipping
   Scheduler lr_scheduler = Scheduler::constant;
   /// At most one of the three is set. parse() sets warmup_ratio to 0.1 if none is given and lr_scheduler isn't
-  /// constant.
+  /// constant (constant_with_warmup has one).
   std::optional<std::int64_t> warmup_steps;
   std::optional<double> warmup_ratio;
   std::optional<double> warmup_epochs;
@@ -222,7 +197,11 @@ struct ParsedConfig {
   std::string preset;              ///< "fsdp_qlora", "qlora-pipe-lite" or "qlora-evolved"
   std::vector<std::string> notes;  ///< lines to print first: the preset, and what happens instead of what was asked
   std::set<std::string> given;     ///< canonical names that the user set (command line or TOML)
-  Account account;                 ///< options that were given and can't act in this run, and why
+  /// Of those, the ones that must act or be accounted for (all of the command line; of a file, which may be a resolved
+  /// one that names everything, those that aren't the preset's): canonical name, and where it stands ("run.toml:3:
+  /// lr").
+  std::map<std::string, std::string> asked;
+  Account account;  ///< options that were given and can't act in this run, and why
 };
 
 /// Parses the arguments that follow the command's name: options, and the command's positional argument (train: a TOML
@@ -230,7 +209,12 @@ struct ParsedConfig {
 /// lists every problem, each with its source (`--lr` or `run.toml:12`).
 ParsedConfig parse(Command command, const std::vector<std::string>& arguments);
 
-/// The same for a TOML file alone.
+/// Accounts anew for the options that were asked for and can't act in this run (ParsedConfig::account), and returns one
+/// line for each that is refused because of it. parse() does this with `processes` 0, not known yet; whoever knows how
+/// many take part does it again.
+std::vector<std::string> account_for_options(Command command, int processes, ParsedConfig& parsed);
+
+/// parse() for a TOML file alone.
 ParsedConfig parse_toml_file(const std::filesystem::path& path, Command command = Command::train);
 Config from_toml_file(const std::filesystem::path& path, Command command = Command::train);
 

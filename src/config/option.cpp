@@ -112,7 +112,10 @@ std::vector<std::string> Option::names(Command command) const {
   for (const auto& alias : aliases) {
     const auto parts = alias_parts(alias);
     if (parts.name == name) continue;  // listed only to mark it as qlora-pipe-lite's
-    if (parts.command.empty() || parts.command == command_name(command)) all.push_back(parts.name);
+    const auto asked = is_about_training(command) ? command_name(Command::train) : command_name(command);
+    if (parts.command.empty() || parts.command == command_name(command) || parts.command == asked) {
+      all.push_back(parts.name);
+    }
   }
   return all;
 }
@@ -154,7 +157,7 @@ const std::vector<Option>& option_table() {
   static const std::vector<Option> table = [] {
     std::vector<Option> all;
     for (auto part : {run_options, model_options, data_options, training_options, saving_options, distributed_options,
-                      profiling_options, command_options}) {
+                      profiling_options, command_options, peer_options}) {
       for (auto& row : part()) all.push_back(std::move(row));
     }
     return all;
@@ -180,15 +183,7 @@ const Option* find_option(std::string_view name, Command command) {
 }
 
 std::string_view preset_name(Preset preset) {
-  switch (preset) {
-    case Preset::fsdp_qlora:
-      return "fsdp_qlora";
-    case Preset::qlora_pipe_lite:
-      return "qlora-pipe-lite";
-    case Preset::qlora_evolved:
-      return "qlora-evolved";
-  }
-  raise<Error>("internal error: unknown preset");
+  return name_of(preset);
 }
 
 Config preset_defaults(Preset preset) {
@@ -203,25 +198,7 @@ Config preset_defaults(Preset preset) {
 }
 
 std::string_view command_name(Command command) {
-  switch (command) {
-    case Command::train:
-      return "train";
-    case Command::merge:
-      return "merge";
-    case Command::generate:
-      return "generate";
-    case Command::forward:
-      return "forward";
-    case Command::tokenize:
-      return "tokenize";
-    case Command::report:
-      return "report";
-    case Command::options:
-      return "options";
-    case Command::plan:
-      return "plan";
-  }
-  raise<Error>("internal error: unknown command");
+  return name_of(command);
 }
 
 }  // namespace lorica::config

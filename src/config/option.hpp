@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -96,6 +97,33 @@ struct Range {
   std::string text() const;  ///< "at least 1", "from 0 to 1", "above 0"
 };
 
+/// What a condition is about: a configuration whose options are all settled.
+struct Circumstances {
+  Command command = Command::train;
+  const Config& config;
+  int processes = 0;  ///< 0: not known yet
+};
+
+/// What an option needs to act. Where it doesn't hold, an option that was given is left aside with the reason, or
+/// refused if whoever gives it surely means something else.
+struct Condition {
+  std::string needs = {};  ///< for the documentation: "train_type qlora"
+  std::function<bool(const Circumstances&)> holds = {};
+  /// Why it doesn't act, after "no effect ": "with train_type {train_type}: nothing is quantized". An option's name in
+  /// braces stands for its value.
+  std::string otherwise = {};
+  bool refuse = false;
+};
+
+/// What a setting of another program's option means here.
+struct Translation {
+  std::vector<std::pair<std::string, std::string>> options = {};  ///< of ours, with their values as text
+  std::string problem = {};                                       ///< why it is refused, and what to give
+  bool keep = false;                                              ///< it means what it says: nothing to translate
+};
+/// The value that is given to an option (by its canonical name), or nullptr.
+using Lookup = std::function<const Value*(std::string_view name)>;
+
 struct Option {
   std::string name = {};
   /// Other names. "merge:input" is one for that command only. A trailing "!" marks names that only a qlora-pipe-lite
@@ -113,6 +141,8 @@ struct Option {
   /// noted: what happens instead; not_built: why or what to use meanwhile (may be empty).
   std::string note = {};
   std::vector<std::string> inert = {};  ///< values that change nothing; the first is shown as the default
+  std::function<Translation(const Value&, const Lookup&)> translate = {};
+  std::vector<Condition> acts_when = {};  ///< all must hold; none: it always acts
   std::string help = {};
 
   /// plan foretells a training run: it takes train's options and some of its own.
@@ -126,6 +156,13 @@ struct Option {
   Value read(const Config& config) const;                ///< choices as names
   void write(Config& config, const Value& value) const;  ///< the inverse
 };
+
+/// The first condition of the option that doesn't hold, as "no effect …"; nothing if it can act.
+struct Inaction {
+  std::string reason;
+  bool refuse = false;
+};
+std::optional<Inaction> inaction(const Option& option, const Circumstances& circumstances);
 
 /// All rows, grouped, in the order of the documentation.
 const std::vector<Option>& option_table();
@@ -147,5 +184,9 @@ std::vector<Option> saving_options();
 std::vector<Option> distributed_options();
 std::vector<Option> profiling_options();
 std::vector<Option> command_options();
+std::vector<Option> peer_options();
+
+/// The value of `adapter`: a folder, or what Axolotl means by it (train_type lora or qlora).
+Translation adapter_or_kind(const Value& value, const Lookup& given);
 
 }  // namespace lorica::config

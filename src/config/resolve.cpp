@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "base/error.hpp"
 #include "base/strings.hpp"
@@ -116,11 +117,75 @@ void rename_no_quantization(std::vector<Setting>& settings) {
   }
 }
 
+/// "lr" of "--lr" or "run.toml:12: lr".
+std::string written_name(std::string_view source) {
+  const auto space = source.rfind(' ');
+  if (space != std::string_view::npos) source.remove_prefix(space + 1);
+  while (source.starts_with('-')) source.remove_prefix(1);
+  return replace_all(std::string(source), "-", "_");
+}
+
+/// See ParsedConfig::asked. What an Accelerate file asks for has its own notes.
+std::map<std::string, std::string> asked_for(const Chosen& chosen, Preset preset) {
+  std::map<std::string, std::string> asked;
+  const auto defaults = preset_defaults(preset);
+  for (const auto& [name, setting] : chosen) {
+    const auto& row = *setting.option;
+    if (setting.level == Level::accelerate || !row.field.stored()) continue;
+    Config config;
+    row.write(config, setting.value);
+    if (setting.level == Level::command_line || !(row.read(config) == row.read(defaults))) asked[name] = setting.source;
+  }
+  return asked;
+}
+
+/// Settings of other programs' options become settings of ours, under the name that was written.
+void translate(Settings& settings) {
+  const auto written = std::exchange(settings.all, {});
+  const Lookup given = [&](std::string_view name) -> const Value* {
+    for (const auto& setting : written) {
+      if (setting.option->name == name) return &setting.value;
+    }
+    return nullptr;
+  };
+  for (const auto& setting : written) {
+    const auto meaning =
+        setting.option->translate ? setting.option->translate(setting.value, given) : Translation{.keep = true};
+    if (meaning.keep) settings.all.push_back(setting);
+    if (!meaning.problem.empty()) {
+      settings.problems.push_back(
+          fmt::format("{} {}: {}", setting.source, plain_text(*setting.option, setting.value), meaning.problem));
+    }
+    for (const auto& [name, text] : meaning.options) {
+      const auto& row = option(name);
+      settings.all.push_back({&row, setting.written, parse_value(row, text), setting.source, setting.level});
+    }
+  }
+}
+
 }  // namespace
+
+std::vector<std::string> account_for_options(Command command, int processes, ParsedConfig& parsed) {
+  std::vector<std::string> refused;
+  parsed.account = {};
+  for (const auto& row : option_table()) {
+    const auto found = parsed.asked.find(row.name);
+    if (found == parsed.asked.end()) continue;
+    const auto why = inaction(row, {command, parsed.config, processes});
+    if (!why) continue;
+    if (why->refuse) {
+      refused.push_back(fmt::format("{}: {}", found->second, why->reason));
+    } else {
+      parsed.account.leave_aside(Account::Kind::option, "", written_name(found->second), why->reason);
+    }
+  }
+  return refused;
+}
 
 ParsedConfig resolve(Command command, Settings settings) {
   add_accelerate(command, settings);
   rename_no_quantization(settings.all);
+  translate(settings);
   for (const auto& setting : settings.all) check_status(setting, settings);
   const auto chosen = choose(settings);
 
@@ -142,6 +207,8 @@ ParsedConfig resolve(Command command, Settings settings) {
   derive(command, chosen, parsed, settings.problems);
   parsed.notes.insert(parsed.notes.end(), settings.notes.begin(), settings.notes.end());
   check(command, chosen, settings.tried, parsed, settings.problems);
+  parsed.asked = asked_for(chosen, preset);
+  for (auto& line : account_for_options(command, 0, parsed)) settings.problems.push_back(std::move(line));
   if (!settings.problems.empty()) throw ConfigError(list_problems(std::move(settings.problems)));
   return parsed;
 }

@@ -1,4 +1,5 @@
 // Options of the commands other than train: files in and out, merging, text generation.
+#include "config/conditions.hpp"
 #include "config/table_words.hpp"
 
 namespace lorica::config {
@@ -16,6 +17,11 @@ std::vector<Option> other_options() {
        .group = kFiles,
        .commands = kMerge | kGenerate | kForward | kTokenize | kReport,
        .field = of(&Config::output),
+       .acts_when = {{"tokenize: input",
+                      [](const Circumstances& at) {
+                        return at.command != Command::tokenize || !at.config.input.empty();
+                      },
+                      "without --input: the preview of a data set goes to standard output", true}},
        .help = "merge, report: a folder; forward: .safetensors; generate: .jsonl, tokenize: .jsonl (default: standard "
                "output)"},
       {.name = "run",
@@ -27,7 +33,7 @@ std::vector<Option> other_options() {
        .group = kFiles,
        .commands = kMerge,
        .field = of(&Config::dtype),
-       .choices = words({"auto", "float32", "bfloat16", "float16"}, {}, {{"fp32", 1}, {"bf16", 2}, {"fp16", 3}}),
+       .choices = dtypes(),
        .help = "Of the merged weights; auto: as in the base model (bfloat16 if that is quantized)"},
       {.name = "scale",
        .group = kFiles,
@@ -70,7 +76,7 @@ std::vector<Option> other_options() {
        .group = kText,
        .commands = kGenerate,
        .field = of(&Config::prompt_template),
-       .choices = words({"none", "alpaca", "sql", "orca_math", "guanaco", "chat"}),
+       .choices = plain_words({"none", "alpaca", "sql", "orca_math", "guanaco", "chat"}),
        .help = "Put the prompt into the template that a data set of this name is trained with"},
       {.name = "max_new_tokens",
        .aliases = {"max_tokens"},
@@ -90,12 +96,14 @@ std::vector<Option> other_options() {
        .commands = kGenerate,
        .field = of(&Config::top_k),
        .range = at_least(0),
+       .acts_when = {needs::sampling()},
        .help = "Sample among the likeliest so many tokens; 0: all"},
       {.name = "top_p",
        .group = kText,
        .commands = kGenerate,
        .field = of(&Config::top_p),
        .range = {.low = 0, .high = 1, .low_open = true},
+       .acts_when = {needs::sampling()},
        .help = "Sample among the likeliest tokens that have this probability together; 1: all"},
       {.name = "stop",
        .group = kText,
@@ -136,6 +144,7 @@ std::vector<Option> plan_options() {
        .commands = kPlan,
        .field = size(&Config::bandwidth),
        .range = at_least(0),
+       .acts_when = {needs::several_processes()},
        .help = "Bytes that a process can send in a second, such as 10GB; 0: traffic is not counted as time"},
       {.name = "json",
        .group = kPlanning,

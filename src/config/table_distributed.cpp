@@ -1,4 +1,5 @@
 // Options of runs on many devices.
+#include "config/conditions.hpp"
 #include "config/table_words.hpp"
 
 namespace lorica::config {
@@ -18,25 +19,30 @@ Option launcher_flag(const char* name, const char* inert, const char* note, cons
 std::vector<Option> process_options() {
   return {
       {.name = "world_size",
-       .aliases = {"num_processes", "num_gpus"},
+       .aliases = {"num_processes", "num_gpus", "nproc_per_node"},
        .group = kDistributed,
        .field = of(&Config::world_size),
        .range = at_least(-1),
        .help = "Processes, one for each device; -1: as many as there are devices (1 on the CPU). Under torchrun, SLURM "
                "or Open MPI the launcher's count holds, and another one given here is an error"},
       {.name = "master_addr",
+       .aliases = {"main_process_ip"},
        .group = kDistributed,
        .field = of(&Config::master_addr),
+       .acts_when = {needs::several_processes()},
        .help = "Host of the first process (rank 0), where all others report"},
       {.name = "master_port",
+       .aliases = {"main_process_port"},
        .group = kDistributed,
        .field = of(&Config::master_port),
        .range = between(1, 65535),
+       .acts_when = {needs::several_processes()},
        .help = "Its port; where Lorica starts all processes itself and none is given, a free one is taken"},
       {.name = "peer_timeout",
        .group = kDistributed,
        .field = of(&Config::peer_timeout),
        .range = above(0),
+       .acts_when = {needs::several_processes()},
        .help = "Seconds without a sign of life after which a process counts as lost and the run stops. A slow step is "
                "no sign of death: processes report beside their work"},
       {.name = "rank_logs",
@@ -69,8 +75,9 @@ std::vector<Option> sharding_options() {
       {.name = "sharding_strategy",
        .group = kDistributed,
        .field = of(&Config::sharding_strategy),
-       .choices = words({"full_shard", "shard_grad_op", "ddp", "hybrid_full_shard", "hybrid_shard_grad_op"}),
+       .choices = names_of<Sharding>(),
        .pipe_lite = "ddp",
+       .acts_when = {needs::several_processes()},
        .help = "full_shard: parameters, gradients and optimizer state spread over all processes; shard_grad_op: "
                "parameters stay gathered between forward and backward; ddp: a copy each; hybrid_*: sharded within a "
                "node, copied between nodes"},
@@ -83,26 +90,31 @@ std::vector<Option> sharding_options() {
        .group = kDistributed,
        .field = of(&Config::hybrid_shard_size),
        .range = at_least(0),
+       .acts_when = {needs::hybrid(), needs::several_processes()},
        .help = "hybrid_*: processes that share one copy of the model; 0: those of a node"},
       {.name = "no_sync",
        .group = kDistributed,
        .field = of(&Config::no_sync),
+       .acts_when = {needs::several_processes(), needs::accumulation()},
        .help = "Reduce gradients once a step rather than after each micro-batch: less traffic, more memory"},
       {.name = "reduce_dtype",
        .group = kDistributed,
        .field = of(&Config::reduce_dtype),
-       .choices = words({"auto", "float32", "bfloat16", "float16"}, {}, {{"fp32", 1}, {"bf16", 2}, {"fp16", 3}}),
+       .choices = dtypes(),
+       .acts_when = {needs::several_processes()},
        .help = "What gradients travel in between processes; auto: the dtype of the parameter they belong to. They are "
                "added up in float32"},
       {.name = "prefetch_blocks",
        .group = kDistributed,
        .field = of(&Config::prefetch_blocks),
        .range = between(0, 64),
+       .acts_when = {needs::several_processes(), needs::shards()},
        .help = "Blocks whose parameters are gathered ahead of the one at work"},
       {.name = "low_memory",
        .group = kDistributed,
        .commands = kModel,
        .field = of(&Config::low_memory),
+       .acts_when = {needs::several_processes()},
        .help =
            "Each process reads and quantizes its share of the blocks and sends the others theirs; false: each reads "
            "everything and keeps its part. One process always reads weight by weight"},
@@ -119,16 +131,19 @@ std::vector<Option> pipeline_options() {
       {.name = "partition_method",
        .group = kDistributed,
        .field = of(&Config::partition_method),
+       .acts_when = {needs::pipeline()},
        .help = "How blocks are dealt to stages: uniform (as many each), parameters (as many trained parameters each), "
                "type:REGEX (as many blocks each whose type the expression finds: embedding, decoderlayer, head)"},
       {.name = "pipeline_interleave",
        .group = kDistributed,
        .field = of(&Config::pipeline_interleave),
        .range = between(1, 64),
+       .acts_when = {needs::pipeline()},
        .help = "Runs of blocks that each stage holds: more of them shorten the idle time and move more activations"},
       {.name = "use_column_major_topology",
        .group = kDistributed,
        .field = of(&Config::use_column_major_topology),
+       .acts_when = {needs::pipeline()},
        .help =
            "Make the stages of one pipeline neighbouring ranks (rank = pipeline x stages + stage), not the copies of "
            "one stage"},

@@ -1,8 +1,16 @@
 // Options of the model: base weights, precision, quantization, LoRA.
+#include "config/conditions.hpp"
 #include "config/table_words.hpp"
 
 namespace lorica::config {
 namespace {
+
+/// Of what is computed in or trained: float16 needs the scaling of losses.
+std::vector<Choice> trained_dtypes() {
+  auto all = dtypes();
+  for (auto& choice : all) choice.built = choice.value != static_cast<int>(DataType::float16);
+  return all;
+}
 
 std::vector<Option> base_options() {
   return {
@@ -16,18 +24,18 @@ std::vector<Option> base_options() {
            "Folder of the base model (config.json, safetensors, tokenizer.json or tokenizer.model), or its Hub name "
            "if it is in the local cache"},
       {.name = "adapter",
-       .aliases = {"adapter_path", "adapter_name_or_path", "peft_model"},
+       .aliases = {"adapter_path", "adapter_name_or_path", "peft_model", "lora_model_dir"},
        .group = kModelGroup,
        .commands = kModel | kMerge,
        .field = of(&Config::adapter),
+       .translate = adapter_or_kind,
        .help = "Folder of a PEFT adapter: training goes on from it, the other commands use base + adapter"},
       {.name = "train_type",
        .group = kModelGroup,
        .commands = kModel | kMerge,
        .field = of(&Config::train_type),
-       .choices =
-           words({"full", "lora", "qlora"}, {"hqq_lora", "hqq_dora", "bnb_dora", "bnb_llama_pro", "hqq_llama_pro"},
-                 {{"custom_lora", 1}, {"custom_qlora", 2}}),
+       .choices = names_of<TrainType>({{TrainType::lora, "custom_lora"}, {TrainType::qlora, "custom_qlora"}},
+                                      {"hqq_lora", "hqq_dora", "bnb_dora", "bnb_llama_pro", "hqq_llama_pro"}),
        .pipe_lite = "lora",
        .help = "What is trained: all weights (full), LoRA on dense weights (lora), LoRA on 4-bit weights (qlora). "
                "generate and forward: qlora means that the base is quantized while it is loaded (default there: lora)"},
@@ -58,7 +66,7 @@ std::vector<Option> base_options() {
        .group = kModelGroup,
        .commands = kModel,
        .field = of(&Config::load_format),
-       .choices = words({"auto", "dummy"}),
+       .choices = names_of<LoadFormat>(),
        .help = "dummy: seeded random weights from config.json alone, to pre-train or to try a shape"},
       {.name = "loading_workers",
        .group = kModelGroup,
@@ -77,18 +85,23 @@ std::vector<Option> base_options() {
        .inert = {"false"},
        .help = "Refused: no code from a model's repository is ever run"},
       {.name = "precision",
-       .aliases = {"mixed_precision"},
+       .aliases = {"mixed_precision", "train:dtype"},
        .group = kModelGroup,
        .commands = kModel | kMerge,
        .field = of(&Config::precision),
-       .choices = words(
-           {"fp32", "bf16", "bf16_autocast", "bf16_buffers_autocast", "mp_bf16_autocast", "mp_bf16_buffers_autocast"},
-           {"fp16", "float16", "fp16_autocast", "mp_fp16_autocast"}, {{"float32", 0}, {"bfloat16", 1}}),
+       .choices = names_of<Precision>({{Precision::fp32, "float32"}, {Precision::bf16, "bfloat16"}},
+                                      {"fp16", "float16", "fp16_autocast", "mp_fp16_autocast"}),
+       .acts_when = {{"another command than merge, or train_type qlora",
+                      [](const Circumstances& at) {
+                        return at.command != Command::merge || at.config.train_type == TrainType::qlora;
+                      },
+                      "with train_type {train_type}: merging computes in float32"}},
        .help =
            "fp32: float32 everywhere, adapters and quantized layers too. bf16: parameters, products and gradients in "
            "bfloat16. bf16_autocast: parameters in float32, products in bfloat16, gradients reduced in float32 "
            "(mp_bf16_autocast: in bfloat16). bf16_buffers_autocast, with or without mp_: as bf16, buffers in "
-           "float32, gradients reduced in bfloat16. Rotary tables are float32 always"},
+           "float32, gradients reduced in bfloat16. Rotary tables are float32 always. A CPU without bfloat16 "
+           "instructions multiplies in float32 all the same (see compute_dtype), and the run says so"},
       {.name = "bf16",
        .group = kModelGroup,
        .commands = kModel,
@@ -109,9 +122,9 @@ std::vector<Option> base_options() {
        .group = kModelGroup,
        .commands = kModel,
        .field = of(&Config::compute_dtype),
-       .choices = words({"auto", "float32", "bfloat16"}, {"float16", "fp16"}, {{"fp32", 1}, {"bf16", 2}}),
-       .evolved = "bfloat16",
-       .help = "Of matrix products with quantized weights; auto follows precision"},
+       .choices = trained_dtypes(),
+       .help = "Of matrix products and activations; auto follows precision, but where a CPU has no bfloat16 "
+               "instructions it is float32, which is several times faster there and more precise"},
       {.name = "use_flash_attention",
        .aliases = {"use_flash_attention_2", "flash_attention"},
        .group = kModelGroup,
@@ -148,10 +161,9 @@ std::vector<Option> base_options() {
 }
 
 std::vector<Choice> quant_types() {
-  auto all = words({"nf4", "fp4"},
-                   {"nf4_optimized", "int4", "int8", "fp8", "bnb_int8", "hqq", "mlx_int4", "mlx_int8", "quanto_int2",
-                    "quanto_int4", "quanto_int8"},
-                   {{"bnb_nf4", 0}});
+  auto all = names_of<QuantType>({{QuantType::nf4, "bnb_nf4"}},
+                                 {"nf4_optimized", "int4", "int8", "fp8", "bnb_int8", "hqq", "mlx_int4", "mlx_int8",
+                                  "quanto_int2", "quanto_int4", "quanto_int8"});
   all.insert(all.begin() + 1, Choice{"none", kNoQuantization, true});
   return all;
 }
@@ -163,35 +175,41 @@ std::vector<Option> quantization_options() {
        .group = kQuantization,
        .commands = kModel | kMerge,
        .field = of(&Config::n_bits),
-       .choices = words({"4", "16"}, {"1", "2", "3", "5", "6", "8"}),
+       .choices = plain_words({"4", "16"}, {"1", "2", "3", "5", "6", "8"}),
+       .acts_when = {needs::that(
+           "train_type qlora", [](const Config& c) { return c.train_type == TrainType::qlora || c.n_bits == 16; },
+           "with train_type {train_type}: nothing is quantized")},
        .help = "Bits of a base weight; 16: not quantized (the default of generate and forward, where 4 means qlora)"},
       {.name = "quant_type",
-       .aliases = {"bnb_4bit_quant_type"},
+       .aliases = {"bnb_4bit_quant_type", "quantization_type"},
        .group = kQuantization,
        .commands = kModel | kMerge,
        .field = of(&Config::quant_type),
        .choices = quant_types(),
+       .acts_when = {needs::quantization()},
        .help = "Code of a 4-bit weight; none is the same as load_in_4bit false"},
       {.name = "quant_blocksize",
        .aliases = {"blocksize", "bnb_4bit_blocksize"},
        .group = kQuantization,
        .commands = kModel | kMerge,
        .field = of(&Config::quant_blocksize),
-       .choices = words({"64", "128", "256", "512", "1024", "2048", "4096"}),
+       .choices = plain_words({"64", "128", "256", "512", "1024", "2048", "4096"}),
+       .acts_when = {needs::quantization()},
        .help = "Weights that share a scale"},
       {.name = "double_quant",
-       .aliases = {"use_double_quant", "bnb_4bit_use_double_quant"},
+       .aliases = {"use_double_quant", "bnb_4bit_use_double_quant", "double_quantization"},
        .group = kQuantization,
        .commands = kModel | kMerge,
        .field = of(&Config::double_quant),
        .pipe_lite = "false",
+       .acts_when = {needs::quantization()},
        .help = "Quantize the scales, too (8 bits)"},
       {.name = "quantization_backend",
-       .aliases = {"quant_method"},
+       .aliases = {"quant_method", "quantization_method"},
        .group = kQuantization,
        .commands = kModel,
        .field = none(Type::text),
-       .choices = words({"auto", "bnb", "bitsandbytes"}, {"hqq", "mlx", "quanto", "mps"}),
+       .choices = plain_words({"auto", "bnb", "bitsandbytes"}, {"hqq", "mlx", "quanto", "mps"}),
        .status = Status::noted,
        .note = "4-bit weights are stored exactly as bitsandbytes stores them",
        .inert = {"auto"},
@@ -221,6 +239,14 @@ std::vector<Option> quantization_options() {
   };
 }
 
+/// Full fine-tuning trains everything: `is_all` says that the option asks for no less.
+Condition whole_model(std::function<bool(const Config&)> is_all) {
+  return needs::surely(
+      "train_type lora or qlora",
+      [is_all = std::move(is_all)](const Config& c) { return c.train_type != TrainType::full || is_all(c); },
+      "with train_type {train_type}: training a part of the weights is not built yet");
+}
+
 std::vector<Option> adapter_options() {
   return {
       {.name = "lora_rank",
@@ -228,52 +254,65 @@ std::vector<Option> adapter_options() {
        .group = kLora,
        .field = of(&Config::lora_rank),
        .range = between(1, 65536),
+       .acts_when = {needs::adapters()},
        .help = "Rank of the adapters"},
       {.name = "lora_alpha",
        .aliases = {"alpha"},
        .group = kLora,
        .field = of(&Config::lora_alpha),
        .range = above(0),
+       .acts_when = {needs::adapters()},
        .help = "The adapter's output is scaled by alpha / rank. qlora-pipe-lite: the rank unless given"},
       {.name = "lora_dropout",
        .group = kLora,
        .field = of(&Config::lora_dropout),
        .range = {.low = 0, .high = 1, .high_open = true},
        .pipe_lite = "0",
+       .acts_when = {needs::adapters()},
        .help = "On the adapters' input"},
       {.name = "use_rslora",
+       .aliases = {"peft_use_rslora"},
        .group = kLora,
        .field = of(&Config::use_rslora),
+       .acts_when = {needs::adapters()},
        .help = "Scale by alpha / sqrt(rank) instead"},
       {.name = "use_dora",
+       .aliases = {"peft_use_dora"},
        .group = kLora,
        .field = none(Type::boolean),
        .status = Status::not_built,
        .inert = {"false"},
        .help = "Weight-decomposed adapters (DoRA)"},
       {.name = "lora_target_modules",
-       .aliases = {"target_modules"},
+       .aliases = {"target_modules", "lora_target"},
        .group = kLora,
        .field = of(&Config::lora_target_modules),
        .commas = true,
        .pipe_lite = "all-linear",
+       .acts_when = {whole_model(
+           [](const Config& c) { return c.lora_target_modules == preset_defaults(c.preset).lora_target_modules; })},
        .help = "all or all-linear: every linear layer of the decoder; default: PEFT's choice for the family; or names "
                "(q_proj,v_proj); or one regular expression that matches whole module paths"},
       {.name = "layers_to_transform",
+       .aliases = {"lora_layers_to_transform", "peft_layers_to_transform"},
        .group = kLora,
        .field = layers(&Config::layers_to_transform),
+       .acts_when = {whole_model([](const Config& c) { return c.layers_to_transform.empty(); })},
        .help = "Layers that get adapters, from 0: 7 or 0:15,31 (ends included); all if not given"},
       {.name = "modules_to_save",
+       .aliases = {"lora_modules_to_save", "additional_target"},
        .group = kLora,
        .field = of(&Config::modules_to_save),
        .commas = true,
+       .acts_when = {whole_model([](const Config& c) { return c.modules_to_save.empty(); })},
        .help = "Modules trained whole and saved with the adapter (lm_head, embed_tokens, norms)"},
       {.name = "lora_weight_dtype",
        .group = kLora,
        .field = of(&Config::lora_weight_dtype),
-       .choices = words({"auto", "float32", "bfloat16"}, {"float16", "fp16"}, {{"fp32", 1}, {"bf16", 2}}),
+       .choices = trained_dtypes(),
        .pipe_lite = "float32",
-       .help = "Of the adapters' weights; auto follows precision"},
+       .acts_when = {needs::adapters()},
+       .help = "Of the adapters' weights; auto: float32"},
       {.name = "lora_weight_decay",
        .group = kLora,
        .field = none(Type::number),

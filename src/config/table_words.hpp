@@ -12,10 +12,38 @@ inline constexpr const char *kRun = "Run", *kModelGroup = "Model", *kQuantizatio
                             *kSchedule = "Learning-rate schedule", *kMemory = "Memory", *kSaving = "Saving",
                             *kLogging = "Logging", *kDistributed = "Many devices", *kProfiling = "Profiling",
                             *kControl = "Control adapters, block expansion", *kText = "Text generation",
-                            *kFiles = "Input and output", *kPlanning = "Planning";
+                            *kFiles = "Input and output", *kPlanning = "Planning",
+                            *kPeers = "Options of other programs";
 
 /// quant_type none: no enumerator, but load_in_4bit false by another name (resolve.cpp).
 inline constexpr int kNoQuantization = -1;
+
+/// The names of an enumeration's values; further words for some of them; words of features to come.
+template <class Enum>
+std::vector<Choice> names_of(std::initializer_list<Word<Enum>> synonyms = {},
+                             std::initializer_list<const char*> later = {}) {
+  std::vector<Choice> all;
+  const auto add = [&](const Word<Enum>& word) {
+    all.push_back({std::string(word.name), static_cast<int>(word.value), true});
+  };
+  for (const auto& word : words_of(Enum{})) add(word);
+  for (const auto& word : synonyms) add(word);
+  for (const char* name : later) all.push_back({name, 0, false});
+  return all;
+}
+
+/// Words that stand for themselves (of text, number and list options); words of features to come.
+inline std::vector<Choice> plain_words(std::initializer_list<const char*> built,
+                                       std::initializer_list<const char*> later = {}) {
+  std::vector<Choice> all;
+  for (const char* name : built) all.push_back({name, 0, true});
+  for (const char* name : later) all.push_back({name, 0, false});
+  return all;
+}
+
+inline std::vector<Choice> dtypes() {
+  return names_of<DataType>({{DataType::float32, "fp32"}, {DataType::bfloat16, "bf16"}, {DataType::float16, "fp16"}});
+}
 
 /// Words that mean the enumerators 0, 1, 2 … in order; words of features to come; further words for an enumerator.
 inline std::vector<Choice> words(std::initializer_list<const char*> built,

@@ -77,6 +77,10 @@ Value node_value(const Option& option, const toml::node& node) {
       break;
     case Type::integer:
       if (const auto* whole = node.as_integer()) return check_value(option, whole->get());
+      if (const auto* real = node.as_floating_point()) {
+        if (const auto whole = whole_number(real->get())) return check_value(option, *whole);
+        throw BadValue(fmt::format("expected {}, got {}", type_phrase(option), real->get()));
+      }
       break;
     case Type::number:
       if (const auto* whole = node.as_integer()) return check_value(option, static_cast<double>(whole->get()));

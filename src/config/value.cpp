@@ -121,6 +121,12 @@ std::optional<bool> parse_bool(std::string_view text) {
   return std::nullopt;
 }
 
+std::optional<std::int64_t> whole_number(double value) {
+  constexpr double kMost = 9007199254740992;  // 2^53: beyond it doubles skip whole numbers
+  if (!(std::abs(value) <= kMost) || std::trunc(value) != value) return std::nullopt;
+  return static_cast<std::int64_t>(value);
+}
+
 std::vector<std::int64_t> parse_layers(std::string_view text) {
   constexpr std::int64_t kMostLayers = 100'000;
   std::vector<std::int64_t> numbers;
@@ -181,6 +187,9 @@ Value parse_value(const Option& option, std::string_view text) {
       bad("'{}' is neither true nor false", text);
     case Type::integer:
       if (const auto number = parse_number<std::int64_t>(trim(text))) return check_value(option, *number);
+      if (const auto real = parse_number<double>(trim(text))) {
+        if (const auto number = whole_number(*real)) return check_value(option, *number);
+      }
       bad("'{}' is not {}", text, type_phrase(option));
     case Type::number:
       if (const auto number = parse_number<double>(trim(text))) return check_value(option, *number);

@@ -19,6 +19,9 @@ struct BadValue : std::runtime_error {
 /// Text (of a command line) to the option's type, checked. Throws BadValue.
 Value parse_value(const Option& option, std::string_view text);
 
+/// A whole number; written with a fraction of nothing ("3.0", "1e3"), too. Other numbers: none.
+std::optional<std::int64_t> whole_number(double value);
+
 /// Checks choices and range of a value of the right type and makes choices canonical. A value whose feature is not
 /// built throws BadValue("'mlx' is not built yet …").
 Value check_value(const Option& option, Value value);

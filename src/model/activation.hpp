@@ -23,7 +23,7 @@ struct Sequences {
   std::vector<std::int64_t> offsets;           ///< [S + 1]; sequence s is rows [offsets[s], offsets[s+1])
   at::Tensor cosine, sine;                     ///< float32 [T, rotary_dim / 2]: rotary tables at each token's position
   std::shared_ptr<const DropoutRows> dropout;  ///< null when nothing is dropped (evaluation)
-  bool selective = false;  ///< cheap operations keep no output: backward recomputes it (ActivationPolicy::selective)
+  bool selective = false;  ///< cheap operations keep no output: backward recomputes it (config::Recompute::selective)
   bool narrow = false;     ///< the widest tensors that backward needs are held in bfloat16 (ExecutorOptions::narrow)
   std::vector<LayerCache>* cache = nullptr;  ///< generation: one per decoder layer; then there is exactly one sequence
 

@@ -23,8 +23,8 @@ void update_adam(const OptimizerOptions& o, TrainableParameter& parameter, Slots
   auto& value = parameter.value;
   auto gradient = parameter.gradient;
   const double decay = parameter.decay ? o.weight_decay : 0.0;
-  if (decay != 0.0 && o.type == OptimizerType::adamw) scale(value, 1.0 - rate * decay);
-  if (decay != 0.0 && o.type == OptimizerType::adam) gradient = gradient.add(value, decay);
+  if (decay != 0.0 && o.type == OptimizerKind::adamw) scale(value, 1.0 - rate * decay);
+  if (decay != 0.0 && o.type == OptimizerKind::adam) gradient = gradient.add(value, decay);
 
   auto& mean = slots[0];
   auto& square = slots[1];
@@ -40,7 +40,7 @@ void update_adam(const OptimizerOptions& o, TrainableParameter& parameter, Slots
 
 /// Whether kernels/adam.hpp does it.
 bool has_kernel(const OptimizerOptions& o, const TrainableParameter& parameter) {
-  return (o.type == OptimizerType::adamw || o.type == OptimizerType::adam) && kernels_take(parameter.value) &&
+  return (o.type == OptimizerKind::adamw || o.type == OptimizerKind::adam) && kernels_take(parameter.value) &&
          kernels_take(parameter.gradient);
 }
 
@@ -48,8 +48,8 @@ kernels::AdamTensor kernel_update(const OptimizerOptions& o, TrainableParameter&
                                   double rate) {
   const double decay = parameter.decay ? o.weight_decay : 0.0, t = static_cast<double>(steps);
   kernels::AdamStep step;
-  step.keep = static_cast<float>(o.type == OptimizerType::adamw ? 1.0 - rate * decay : 1.0);
-  step.l2 = static_cast<float>(o.type == OptimizerType::adam ? decay : 0.0);
+  step.keep = static_cast<float>(o.type == OptimizerKind::adamw ? 1.0 - rate * decay : 1.0);
+  step.l2 = static_cast<float>(o.type == OptimizerKind::adam ? decay : 0.0);
   step.mean_weight = static_cast<float>(1.0 - o.beta1);
   step.square_keep = static_cast<float>(o.beta2);
   step.square_weight = static_cast<float>(1.0 - o.beta2);
@@ -84,12 +84,12 @@ void update_adadelta(const OptimizerOptions& o, TrainableParameter& parameter, S
 
 void update(const OptimizerOptions& o, TrainableParameter& parameter, Slots& slots, int64_t steps, double rate) {
   switch (o.type) {
-    case OptimizerType::adamw:
-    case OptimizerType::adam:
+    case OptimizerKind::adamw:
+    case OptimizerKind::adam:
       return update_adam(o, parameter, slots, steps, rate);
-    case OptimizerType::sgd:
+    case OptimizerKind::sgd:
       return update_sgd(o, parameter, slots, rate);
-    case OptimizerType::adadelta:
+    case OptimizerKind::adadelta:
       return update_adadelta(o, parameter, slots, rate);
   }
 }
@@ -104,43 +104,25 @@ std::string shape_text(const at::Tensor& tensor) {
 
 }  // namespace
 
-const std::vector<std::string>& optimizer_names() {
-  static const std::vector<std::string> names{"adamw", "adam", "sgd", "adadelta"};
-  return names;
-}
-
-std::string_view optimizer_name(OptimizerType type) {
-  return optimizer_names()[static_cast<std::size_t>(type)];
-}
-
-OptimizerType parse_optimizer(std::string_view name) {
-  const auto& names = optimizer_names();
-  const auto found = std::find(names.begin(), names.end(), name);
-  if (found != names.end()) return static_cast<OptimizerType>(found - names.begin());
-  const auto near = nearest_name(name, names);
-  raise<ConfigError>("optimizer '{}' is not known{}. Choose one of {}", name,
-                     near.empty() ? "" : fmt::format(" (did you mean '{}'?)", near), join(names, ", "));
-}
-
-OptimizerOptions OptimizerOptions::defaults(OptimizerType type) {
+OptimizerOptions OptimizerOptions::defaults(OptimizerKind type) {
   OptimizerOptions options;
   options.type = type;
-  if (type == OptimizerType::adamw) options.weight_decay = 0.01;
-  if (type == OptimizerType::adadelta) options.epsilon = 1e-6;
+  if (type == OptimizerKind::adamw) options.weight_decay = 0.01;
+  if (type == OptimizerKind::adadelta) options.epsilon = 1e-6;
   return options;
 }
 
 void check_optimizer(const OptimizerOptions& o) {
   check_range("wd", o.weight_decay, o.weight_decay >= 0.0, "0 or more");
-  if (o.type == OptimizerType::adamw || o.type == OptimizerType::adam) {
+  if (o.type == OptimizerKind::adamw || o.type == OptimizerKind::adam) {
     check_range("beta1", o.beta1, o.beta1 >= 0.0 && o.beta1 < 1.0, "at least 0 and below 1");
     check_range("beta2", o.beta2, o.beta2 >= 0.0 && o.beta2 < 1.0, "at least 0 and below 1");
   }
-  if (o.type == OptimizerType::sgd) {
+  if (o.type == OptimizerKind::sgd) {
     check_range("momentum", o.momentum, o.momentum >= 0.0, "0 or more");
     return;
   }
-  if (o.type == OptimizerType::adadelta) {
+  if (o.type == OptimizerKind::adadelta) {
     check_range("rho", o.rho, o.rho >= 0.0 && o.rho <= 1.0, "between 0 and 1");
   }
   check_range("eps", o.epsilon, o.epsilon >= 0.0, "0 or more");
@@ -148,12 +130,12 @@ void check_optimizer(const OptimizerOptions& o) {
 
 std::vector<std::string> slot_names(const OptimizerOptions& options) {
   switch (options.type) {
-    case OptimizerType::adamw:
-    case OptimizerType::adam:
+    case OptimizerKind::adamw:
+    case OptimizerKind::adam:
       return {"exp_avg", "exp_avg_sq"};
-    case OptimizerType::sgd:
+    case OptimizerKind::sgd:
       return options.momentum != 0.0 ? std::vector<std::string>{"momentum_buffer"} : std::vector<std::string>{};
-    case OptimizerType::adadelta:
+    case OptimizerKind::adadelta:
       return {"square_avg", "acc_delta"};
   }
   raise<Error>("internal error: unknown optimizer");
@@ -218,7 +200,7 @@ void Optimizer::load_state(const OptimizerState& state, std::span<const Trainabl
       const auto tensor = tensors.extract(key);
       if (tensor.empty()) {
         raise<ModelError>("optimizer state: '{}' is missing. Was it saved by an optimizer other than {}?", key,
-                          optimizer_name(options_.type));
+                          config::name_of(options_.type));
       }
       if (tensor.mapped().sizes() != parameter.value.sizes()) {
         raise<ModelError>("optimizer state: '{}' has shape {}, but the tensor it belongs to {}", key,
@@ -232,7 +214,7 @@ void Optimizer::load_state(const OptimizerState& state, std::span<const Trainabl
   }
   if (!tensors.empty()) {
     raise<ModelError>("optimizer state: '{}' is of no use to optimizer {}", tensors.begin()->first,
-                      optimizer_name(options_.type));
+                      config::name_of(options_.type));
   }
   *this = std::move(loaded);
 }

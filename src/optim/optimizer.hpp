@@ -15,7 +15,11 @@
 #include <utility>
 #include <vector>
 
+#include "config/vocabulary.hpp"
+
 namespace lorica::optim {
+
+using config::OptimizerKind;
 
 struct TrainableParameter {
   std::string name;          ///< unique and stable from run to run: the key of its state in a checkpoint
@@ -24,16 +28,8 @@ struct TrainableParameter {
   bool decay = true;         ///< false: weight decay leaves it alone
 };
 
-enum class OptimizerType { adamw, adam, sgd, adadelta };
-
-/// "adamw", "adam", "sgd", "adadelta".
-const std::vector<std::string>& optimizer_names();
-std::string_view optimizer_name(OptimizerType type);
-/// Throws ConfigError that lists the names when there is no such optimizer.
-OptimizerType parse_optimizer(std::string_view name);
-
 struct OptimizerOptions {
-  OptimizerType type = OptimizerType::adamw;
+  OptimizerKind type = OptimizerKind::adamw;
   double beta1 = 0.9;    ///< adamw, adam
   double beta2 = 0.999;  ///< adamw, adam
   double epsilon = 1e-8;
@@ -42,7 +38,7 @@ struct OptimizerOptions {
   double rho = 0.9;           ///< adadelta
 
   /// PyTorch's defaults of that type (adamw: weight decay 0.01; adadelta: epsilon 1e-6).
-  static OptimizerOptions defaults(OptimizerType type);
+  static OptimizerOptions defaults(OptimizerKind type);
 };
 
 /// Throws ConfigError naming the option when a value is out of range (betas and rho in [0, 1), epsilon, weight decay,

@@ -6,30 +6,15 @@
 
 #include <cstdint>
 #include <optional>
-#include <string>
-#include <string_view>
-#include <vector>
+
+#include "config/vocabulary.hpp"
 
 namespace lorica::optim {
 
-enum class ScheduleType {
-  constant,
-  constant_with_warmup,
-  linear,
-  cosine,
-  cosine_with_restarts,
-  polynomial,
-  exponential
-};
-
-/// "constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial", "exponential".
-const std::vector<std::string>& schedule_names();
-std::string_view schedule_name(ScheduleType type);
-/// Throws ConfigError that lists the names (and the nearest one) when there is no such schedule.
-ScheduleType parse_schedule(std::string_view name);
+using config::Scheduler;
 
 struct ScheduleOptions {
-  ScheduleType type = ScheduleType::constant;
+  Scheduler type = Scheduler::constant;
   int64_t warmup_steps = 0;       ///< already resolved: see resolve_warmup
   double peak_rate = 1e-5;        ///< the learning rate that the factor multiplies; polynomial needs it for end_rate
   double cosine_min_ratio = 0.1;  ///< cosine, cosine_with_restarts: the floor, as a share of the peak
@@ -39,16 +24,17 @@ struct ScheduleOptions {
   double exponential_gamma = 0.99;  ///< exponential: the factor from one update to the next
 };
 
-/// How long to warm up. At most one of the three is set; with none, 10 % of the updates, or nothing for constant.
+/// How long to warm up. At most one of the three is set; with none, 10 % of the updates, or nothing for constant
+/// (constant_with_warmup has its 10 %).
 struct WarmupRequest {
   std::optional<int64_t> steps = {};  ///< updates
   std::optional<double> ratio = {};   ///< share of all updates, in [0, 1]
   std::optional<double> epochs = {};  ///< passes over the data
 };
 
-/// Updates of warm-up, rounded down as the reference trainer does. `constant` with an explicit request is
-/// constant_with_warmup. Throws ConfigError when more than one is given or a value is out of range.
-int64_t resolve_warmup(const WarmupRequest& request, ScheduleType type, int64_t total_steps, double steps_per_epoch);
+/// Updates of warm-up, rounded up as transformers does. Throws ConfigError when more than one is given or a value is
+/// out of range.
+int64_t resolve_warmup(const WarmupRequest& request, Scheduler type, int64_t total_steps, double steps_per_epoch);
 
 /// Throws ConfigError naming the option (as the command line spells it) when a value makes no schedule: polynomial with
 /// an end rate not below the peak, gamma outside (0, 1], a ratio outside [0, 1], fewer than 1 cycle, a negative power.

@@ -50,15 +50,8 @@ double seconds_since(Clock::time_point start) {
 
 optim::ScheduleOptions schedule_options(const config::Config& config, std::int64_t total_steps,
                                         double steps_per_epoch) {
-  static const std::map<config::Scheduler, optim::ScheduleType> types{
-      {config::Scheduler::constant, optim::ScheduleType::constant},
-      {config::Scheduler::linear, optim::ScheduleType::linear},
-      {config::Scheduler::cosine, optim::ScheduleType::cosine},
-      {config::Scheduler::cosine_with_restarts, optim::ScheduleType::cosine_with_restarts},
-      {config::Scheduler::polynomial, optim::ScheduleType::polynomial},
-      {config::Scheduler::exponential, optim::ScheduleType::exponential}};
   optim::ScheduleOptions options;
-  options.type = types.at(config.lr_scheduler);
+  options.type = config.lr_scheduler;
   options.peak_rate = config.lr;
   options.cosine_min_ratio = config.cosine_min_lr_ratio;
   options.cosine_cycles = static_cast<double>(config.cosine_cycles);
@@ -67,9 +60,6 @@ optim::ScheduleOptions schedule_options(const config::Config& config, std::int64
   options.exponential_gamma = config.exponential_gamma;
   options.warmup_steps = optim::resolve_warmup({config.warmup_steps, config.warmup_ratio, config.warmup_epochs},
                                                options.type, total_steps, steps_per_epoch);
-  if (options.type == optim::ScheduleType::constant && options.warmup_steps > 0) {
-    options.type = optim::ScheduleType::constant_with_warmup;
-  }
   optim::check_schedule(options);
   return options;
 }
@@ -248,7 +238,7 @@ bool Run::first_is_heaviest(const data::MicroBatch& heaviest) const {
 }
 
 /// The heaviest micro-batch and one evaluation batch before the first step, so that what would run out of memory does
-/// so now and not hours in (peers.md B18, B19). Where the first step is as heavy as any (rows that are all cut to one
+/// so now and not hours in. Where the first step is as heavy as any (rows that are all cut to one
 /// length), it is the trial itself. Several processes always try: what one leaves out, the others would wait for.
 void Run::rehearse() {
   if (step_ >= total_steps_) return;
@@ -314,7 +304,7 @@ void Run::train_step(const InterruptGuard& interrupt) {
   const auto batch = next_batch();
   Tally mine;
   const auto before = engine_->distribution();
-  // Normalized once, by the supervised tokens of the whole step: no layout of micro-batches changes the loss (B1).
+  // Normalized once, by the supervised tokens of the whole step: no layout of micro-batches changes the loss.
   const double lr = config_.lr * optim::learning_rate_factor(schedule_, step_, total_steps_);
   const auto limit = config_.apply_gradient_clipping ? std::optional(config_.grad_norm) : std::nullopt;
   const auto parts = engine_->forward_backward(batch.micro_batches, 1.0 / static_cast<double>(batch.supervised), step_,

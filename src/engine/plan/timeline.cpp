@@ -59,7 +59,10 @@ class Timeline {
   bool gathers() const { return shards() > 1; }
   bool backward(std::size_t block) const { return block >= model_.first_trained(); }
   std::uint64_t split(std::uint64_t bytes) const { return (bytes + shards() - 1) / shards(); }
-  std::uint64_t slots() const { return config_.optimizer == config::OptimizerKind::sgd ? 0 : 2; }
+  std::uint64_t slots() const {
+    if (config_.optimizer == config::OptimizerKind::sgd) return config_.momentum > 0 ? 1 : 0;
+    return 2;
+  }
   std::uint64_t prefetched() const { return static_cast<std::uint64_t>(config_.prefetch_blocks); }
   bool offloads() const { return config_.use_cpu_offload && process_.device != DeviceKind::cpu; }
   bool several() const { return process_.micro_batches > 1 || process_.in_flight > 1; }

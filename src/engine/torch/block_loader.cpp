@@ -27,6 +27,16 @@ bool saved_whole(const std::optional<AdapterPlan>& plan, const model::ParameterS
 
 }  // namespace
 
+quant::Kind kind_of(config::QuantType code) {
+  switch (code) {
+    case config::QuantType::nf4:
+      return quant::Kind::nf4;
+    case config::QuantType::fp4:
+      return quant::Kind::fp4;
+  }
+  raise<Error>("internal error: unknown code of a 4-bit weight");
+}
+
 std::uint64_t name_key(const std::string& name) {
   return std::stoull(ContentHash().add(name).hex().substr(0, 16), nullptr, 16);
 }
@@ -43,7 +53,7 @@ quant::WeightFormat weight_format(const config::Config& config, const std::optio
   format.dtype = whole ? adapter_dtype(config) : storage_dtype(config);
   if (spec.role == model::Role::linear && !whole && config.train_type == config::TrainType::qlora &&
       config.n_bits == 4) {
-    format.kind = config.quant_type == config::QuantType::nf4 ? quant::Kind::nf4 : quant::Kind::fp4;
+    format.kind = kind_of(config.quant_type);
     format.block_size = static_cast<int>(config.quant_blocksize);
     format.double_quant = config.double_quant;
   }

@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "base/error.hpp"
+#include "base/log.hpp"
 #include "base/machine.hpp"
 #include "base/strings.hpp"
 #include "engine/cuda/facts.hpp"
@@ -94,15 +95,52 @@ std::optional<at::ScalarType> reduce_dtype(const config::Config& config) {
   }
 }
 
+namespace {
+
+/// A CPU without bfloat16 instructions multiplies bfloat16 several times slower than float32, and no more precisely.
+bool multiplies_bfloat16(const config::Config& config, at::Device device) {
+  const auto& cpu = cpu_features();
+  return !device.is_cpu() || ((cpu.avx512_bf16 || cpu.amx_bf16) && config.kernels != config::Kernels::avx2);
+}
+
+}  // namespace
+
 at::ScalarType compute_dtype(const config::Config& config, at::Device device) {
   if (const auto asked = dtype_of(config.compute_dtype)) return *asked;
   if (config.precision == config::Precision::fp32) return at::kFloat;
-  // A CPU without bfloat16 instructions multiplies bfloat16 several times slower than float32, and no more precisely.
-  const auto& cpu = cpu_features();
-  const bool multiplies_bf16 = (cpu.avx512_bf16 || cpu.amx_bf16) && config.kernels != config::Kernels::avx2;
-  if (device.is_cpu() && !multiplies_bf16) return at::kFloat;
+  if (!multiplies_bfloat16(config, device)) return at::kFloat;
   if (device.is_mps()) return at::kFloat;
   return at::kBFloat16;
+}
+
+std::string dtype_name(at::ScalarType type) {
+  switch (type) {
+    case at::kFloat:
+      return "float32";
+    case at::kBFloat16:
+      return "bfloat16";
+    case at::kHalf:
+      return "float16";
+    default:
+      return c10::toString(type);
+  }
+}
+
+void report_precision(const config::Config& config, at::Device device) {
+  const bool fast = multiplies_bfloat16(config, device);
+  const auto compute = compute_dtype(config, device);
+  if (compute == at::kBFloat16 && !fast) {
+    spdlog::warn(
+        "compute_dtype bfloat16: {} has no bfloat16 instructions, so products take several times as long as in "
+        "float32; compute_dtype auto would compute in float32",
+        cpu_name());
+  } else if (compute == at::kFloat && config.compute_dtype == config::DataType::automatic &&
+             config.precision != config::Precision::fp32) {
+    spdlog::info("precision {}: {} {}, so products are computed in float32{}", config::name_of(config.precision),
+                 device.is_cpu() ? cpu_name() : device.str(),
+                 device.is_mps() ? "computes in float32" : "has no bfloat16 instructions",
+                 storage_dtype(config) == at::kBFloat16 ? "; what is stored stays bfloat16" : "");
+  }
 }
 
 bool keeps_narrow(const config::Config& config, at::Device device) {

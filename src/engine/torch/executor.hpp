@@ -32,7 +32,7 @@ class Executor {
   /// grows. For a process that has the whole model.
   at::Tensor next_logits(const std::vector<std::int32_t>& ids, std::int64_t position,
                          std::vector<model::LayerCache>& cache);
-  ActivationPolicy policy() const { return options_.policy; }
+  config::Recompute policy() const { return options_.policy; }
   /// Over all training steps so far; those with a scale of 0 are rehearsals.
   PipelineFacts pipeline_facts() const;
 

@@ -80,7 +80,7 @@ class Merger {
     }
   };
 
-  /// Every tensor of the adapter must have its place in the base, with the right shape (peers.md B24: nothing is
+  /// Every tensor of the adapter must have its place in the base, with the right shape (nothing is
   /// resized unasked).
   void check_fit() const {
     const auto misfit = [&](const std::string& name, const std::vector<std::int64_t>& got) {
@@ -177,7 +177,7 @@ class Merger {
       weight = quant::dequantize(quant::load_prequantized(files_, entry.name), at::kFloat);
     } else if (quantize_first(entry.name)) {
       quant::WeightFormat format;
-      format.kind = config_.quant_type == config::QuantType::nf4 ? quant::Kind::nf4 : quant::Kind::fp4;
+      format.kind = kind_of(config_.quant_type);
       format.block_size = static_cast<int>(config_.quant_blocksize);
       format.double_quant = config_.double_quant;
       format.dtype = storage_dtype(config_);

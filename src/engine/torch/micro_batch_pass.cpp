@@ -115,7 +115,7 @@ MicroBatchPass::MicroBatchPass(Model& model, const ExecutorOptions& options, Wal
   const model::Scope scope("prepare micro-batch");
   sequences_ = make_sequences(model_, batch);
   if (settings.kind != Kind::train) return;
-  sequences_->selective = options.policy == ActivationPolicy::selective;
+  sequences_->selective = options.policy == config::Recompute::selective;
   sequences_->narrow = sequences_->selective && options.narrow;
   if (options.dropout > 0) sequences_->dropout = dropout_rows(batch, options.seed, settings.step);
   frames_.resize(model_.blocks.size());
@@ -140,7 +140,7 @@ at::Tensor MicroBatchPass::embed(const model::BlockWeights& weights) {
 at::Tensor MicroBatchPass::run_block(std::size_t block, at::Tensor hidden) {
   const auto scope = scope_of(*model_.blocks[block], scopes::kForward);
   const bool graph = this->graph(block);
-  const bool recompute = options_.policy == ActivationPolicy::recompute;
+  const bool recompute = options_.policy == config::Recompute::recompute;
   Frame frame;
   frame.input = hidden.detach();
   hidden.reset();
@@ -263,7 +263,7 @@ at::Tensor MicroBatchPass::back_through(std::size_t block, const at::Tensor& gra
   const auto scope = scope_of(*model_.blocks[block], scopes::kBackward);
   auto frame = std::exchange(frames_[block], Frame());
   auto weights = walk_.acquire(block);
-  if (options_.policy == ActivationPolicy::recompute) {
+  if (options_.policy == config::Recompute::recompute) {
     if (options_.offload_activations) {
       frame.input = frame.input.to(model_.device).detach().requires_grad_(reach_.wants_input(block));
     }

@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "config/vocabulary.hpp"
 #include "data/micro_batch.hpp"
 #include "engine/engine.hpp"
 #include "engine/torch/model_builder.hpp"
@@ -12,15 +13,8 @@
 
 namespace lorica::engine {
 
-/// What a decoder layer keeps for its backward.
-enum class ActivationPolicy {
-  keep,       ///< everything that autograd asks for
-  recompute,  ///< its input alone; backward runs the layer again
-  selective,  ///< the outputs of matrix products; backward runs the cheap operations between them again
-};
-
 struct ExecutorOptions {
-  ActivationPolicy policy = ActivationPolicy::recompute;
+  config::Recompute policy = config::Recompute::recompute;  ///< not automatic
   bool narrow = false;  ///< `selective` holds gate and up, the widest, in bfloat16 though the compute dtype is wider
   bool offload_activations = false;  ///< what `recompute` keeps waits in host memory
   double dropout = 0;                ///< of the adapter; 0: no random numbers are prepared

@@ -228,7 +228,7 @@ std::string Builder::describe_storage() const {
     const auto& format = parameter.stored->format;
     if (!linear.contains(parameter.name)) continue;
     formats.insert(format.kind == quant::Kind::dense
-                       ? std::string(c10::toString(format.dtype))
+                       ? dtype_name(format.dtype)
                        : fmt::format("{} (blocks of {}{})", quant::kind_name(format.kind), format.block_size,
                                      format.double_quant ? ", double quantization" : ""));
   }

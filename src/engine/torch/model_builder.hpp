@@ -50,6 +50,9 @@ struct Model {
   std::unique_ptr<ParameterStore> store;  ///< last: it uses the groups
 };
 
+/// How a weight of this code is kept.
+quant::Kind kind_of(config::QuantType code);
+
 /// A parameter that another process counts, saves and reports: the last stage's copy of a tied embedding.
 bool is_repeated(const Model& model, const std::string& parameter);
 
@@ -62,6 +65,13 @@ bool owns(const Model& model, std::size_t block);
 /// `trains`: false makes nothing trainable (inference). `world`: the processes that share the model, or null; then it
 /// is collective. Throws ConfigError, ModelError, FileError, DeviceError.
 Model build_model(const config::Config& config, bool trains, parallel::World* world = nullptr);
+
+/// "float32", "bfloat16", "float16": as options spell it.
+std::string dtype_name(at::ScalarType type);
+
+/// Logs what products are computed in where that isn't what `precision` says, and why; and warns of a compute_dtype
+/// that this device is slow at.
+void report_precision(const config::Config& config, at::Device device);
 
 /// The device that `config.backend` and `config.device` mean for this process; `place`: who it is, if known better than
 /// by its environment. Throws DeviceError if it isn't there.

@@ -27,15 +27,11 @@ namespace lorica::engine {
 namespace {
 
 optim::OptimizerOptions optimizer_options(const config::Config& config) {
-  static const std::map<config::OptimizerKind, optim::OptimizerType> types{
-      {config::OptimizerKind::adamw, optim::OptimizerType::adamw},
-      {config::OptimizerKind::adam, optim::OptimizerType::adam},
-      {config::OptimizerKind::sgd, optim::OptimizerType::sgd},
-      {config::OptimizerKind::adadelta, optim::OptimizerType::adadelta}};
-  auto options = optim::OptimizerOptions::defaults(types.at(config.optimizer));
+  auto options = optim::OptimizerOptions::defaults(config.optimizer);
   options.weight_decay = config.wd;
   options.beta1 = options.rho = config.beta1;
   options.beta2 = config.beta2;
+  options.momentum = config.momentum;
   options.epsilon = config.eps;
   return options;
 }
@@ -57,16 +53,7 @@ kernels::KernelMode kernel_mode(config::Kernels asked) {
 ExecutorOptions executor_options(const config::Config& asked, const Model& model, int processes) {
   ExecutorOptions options;
   const auto config = with_settled_recompute(asked, processes);
-  switch (config.recompute) {
-    case config::Recompute::keep:
-      options.policy = ActivationPolicy::keep;
-      break;
-    case config::Recompute::selective:
-      options.policy = ActivationPolicy::selective;
-      break;
-    default:
-      options.policy = ActivationPolicy::recompute;
-  }
+  options.policy = config::recompute_policy(config);
   options.narrow = keeps_narrow(config, model.device);
   options.dropout = model.adapter ? model.adapter->dropout : 0;
   options.seed = static_cast<std::uint64_t>(config.seed);
@@ -74,10 +61,6 @@ ExecutorOptions executor_options(const config::Config& asked, const Model& model
   options.offload_activations = config.use_activation_cpu_offload;
   options.prefetch_blocks = static_cast<int>(config.prefetch_blocks);
   return options;
-}
-
-std::string policy_name(ActivationPolicy policy) {
-  return policy == ActivationPolicy::keep ? "keep" : policy == ActivationPolicy::selective ? "selective" : "recompute";
 }
 
 class TorchEngine : public Engine {
@@ -102,9 +85,9 @@ class TorchEngine : public Engine {
     facts.eos_ids = arch.eos_ids;
     facts.device = model_.device.str();
     facts.storage = model_.storage;
-    facts.compute = c10::toString(model_.compute);
+    facts.compute = dtype_name(model_.compute);
     facts.adapted = model_.adapted;
-    facts.recompute = policy_name(executor_.policy());
+    facts.recompute = config::name_of(executor_.policy());
     return facts;
   }
 
@@ -436,6 +419,7 @@ std::unique_ptr<Engine> make_engine(const config::Config& config, Purpose purpos
   kernels::set_kernel_mode(kernel_mode(config.kernels));
   // Where products run in our kernels, nobody else wants the cores between them; LibTorch's own run on its threads.
   const auto device = choose_device(config);
+  report_precision(config, device);
   set_patient(device.is_cpu() && compute_dtype(config, device) == at::kFloat && kernels::has_kernels());
   return std::make_unique<TorchEngine>(config, purpose, world);
 }

@@ -10,6 +10,7 @@
 #include "base/error.hpp"
 #include "optim/clip.hpp"
 #include "optim/optimizer.hpp"
+#include "words.hpp"
 
 namespace {
 
@@ -29,7 +30,8 @@ at::Tensor tensor_of(const json& list, at::ScalarType dtype) {
 
 lorica::optim::OptimizerOptions options_of(const json& request) {
   using lorica::optim::OptimizerOptions;
-  auto options = OptimizerOptions::defaults(lorica::optim::parse_optimizer(request.at("type").get<std::string>()));
+  auto options =
+      OptimizerOptions::defaults(value_of<lorica::config::OptimizerKind>(request.at("type").get<std::string>()));
   options.beta1 = request.value("beta1", options.beta1);
   options.beta2 = request.value("beta2", options.beta2);
   options.epsilon = request.value("epsilon", options.epsilon);

@@ -6,12 +6,13 @@
 #include <iostream>
 
 #include "optim/schedule.hpp"
+#include "words.hpp"
 
 int main() {
   try {
     const auto request = nlohmann::json::parse(std::cin);
     lorica::optim::ScheduleOptions options;
-    options.type = lorica::optim::parse_schedule(request.at("type").get<std::string>());
+    options.type = value_of<lorica::config::Scheduler>(request.at("type").get<std::string>());
     options.warmup_steps = request.at("warmup");
     options.peak_rate = request.value("peak_rate", options.peak_rate);
     options.cosine_min_ratio = request.value("cosine_min_ratio", options.cosine_min_ratio);

@@ -1,4 +1,4 @@
-// Contradictions, refusals, and notes on what has no effect; the command lines and files of the originals run as they
+// Contradictions and refusals; the command lines and files of the originals run as they
 // are.
 #include "config/documentation.hpp"
 #include "config/helpers.hpp"
@@ -58,14 +58,9 @@ TEST_F(Checks, AProfilersCycleNeedsRoom) {
   EXPECT_THAT(train_error({"--profile_memory", "--profiling_output", ""}), HasSubstr("give a folder"));
 }
 
-TEST_F(Checks, ProfilingOptionsWithoutEffectAreNoted) {
-  const auto note = [](const Words& words) { return join(train(words).notes, "\n"); };
-  EXPECT_THAT(note({"--with_stack"}), HasSubstr("--with_stack: no effect without profile"));
-  EXPECT_THAT(note({"--profiling_output", "p"}), HasSubstr("no effect without profile or profile_memory"));
-  EXPECT_THAT(note({"--profile_memory", "--profiling_output", "p"}), Not(HasSubstr("profiling_output")));
-  EXPECT_THAT(note({"--profile", "--wait_steps", "2"}), HasSubstr("--wait_steps: no effect without repeat"));
-  EXPECT_THAT(note({"--profile", "--repeat", "1", "--profiling_frequency", "5"}),
-              HasSubstr("--profiling_frequency: no effect with repeat"));
+TEST_F(Checks, ClippingToNothingIsRefused) {
+  EXPECT_THAT(train_error({"--apply_gradient_clipping", "--grad_norm", "0"}), HasSubstr("would leave nothing"));
+  EXPECT_EQ(train_error({"--max_grad_norm", "0"}), "") << "there it means no clipping";
 }
 
 TEST_F(Checks, CodeOfAModelsRepositoryIsNeverRun) {
@@ -77,23 +72,6 @@ TEST_F(Checks, OffloadingDependsOnTheDevice) {
   EXPECT_THAT(train({"--use_cpu_offload", "true", "--backend", "cpu"}).notes,
               Contains(HasSubstr("parameters are in host memory anyway")));
   EXPECT_THAT(train_error({"--use_cpu_offload", "true", "--backend", "cuda"}), HasSubstr("not built yet"));
-}
-
-TEST_F(Checks, WhatHasNoEffectIsNoted) {
-  const auto note = [](const Words& words) { return join(train(words).notes, "\n"); };
-  EXPECT_THAT(note({"--train_type", "lora", "--quant_type", "fp4"}),
-              HasSubstr("--quant_type: no effect with train_type \"lora\""));
-  EXPECT_THAT(note({"--train_type", "full", "--lora_rank", "8"}),
-              HasSubstr("--lora_rank: no effect with train_type \"full\""));
-  EXPECT_THAT(note({"--cosine_cycles", "5"}), HasSubstr("--cosine_cycles: no effect with lr_scheduler \"constant\""));
-  EXPECT_THAT(note({"--exponential_gamma", "0.5"}), HasSubstr("--exponential_gamma: no effect"));
-  EXPECT_THAT(note({"--polynomial_power", "2"}), HasSubstr("--polynomial_power: no effect"));
-  EXPECT_THAT(note({"--eval_steps", "5"}), HasSubstr("--eval_steps: no effect without eval_dataset or eval_fraction"));
-  EXPECT_THAT(note({"--save_model", "false", "--save_steps", "5"}),
-              HasSubstr("--save_steps: no effect with save_model false"));
-  EXPECT_THAT(note({"--optimizer", "sgd", "--beta1", "0.5"}), HasSubstr("--beta1: no effect with optimizer \"sgd\""));
-  EXPECT_THAT(note({"--dataset", "f.jsonl", "--dataset_samples", "5"}), HasSubstr("--dataset_samples: no effect"));
-  EXPECT_THAT(note({"--dataset_samples", "5"}), Not(HasSubstr("no effect")));
 }
 
 TEST_F(Checks, FsdpQlorasCommandLinesRun) {
@@ -225,9 +203,12 @@ TEST(Documentation, ExamplesAreValid) {
   EXPECT_GE(seen, 5);
 }
 
-TEST(Documentation, HelpNamesEveryOptionOfACommandOnce) {
-  for (const auto command : {Command::train, Command::merge, Command::generate, Command::forward, Command::tokenize}) {
-    const auto help = command_help(command);
+constexpr Command kWithModel[] = {Command::train, Command::merge, Command::generate, Command::forward,
+                                  Command::tokenize};
+
+TEST(Documentation, FullHelpNamesEveryOptionOfACommandOnce) {
+  for (const auto command : kWithModel) {
+    const auto help = command_help(command, true);
     for (const auto& row : option_table()) {
       const auto line = "\n  --" + row.name + " ";
       const auto at = help.find(line);
@@ -236,19 +217,46 @@ TEST(Documentation, HelpNamesEveryOptionOfACommandOnce) {
         EXPECT_EQ(help.find(line, at + 1), std::string::npos) << row.name;
       }
     }
+  }
+}
+
+TEST(Documentation, HelpBeginsWithWhatIsMostUsedAndEndsWithWhatIsNotBuilt) {
+  for (const auto command : kWithModel) {
+    const auto help = command_help(command);
+    EXPECT_LT(help.find("Most used"), help.find("--model_name "));
     for (const auto& line : split(help, '\n')) {
-      if (!line.starts_with("  --")) {
+      if (!line.starts_with("  --") || line.find("(also") == std::string::npos) {
         EXPECT_LE(line.size(), 102U) << line;
       }
     }
+    const auto last = help.find("\nNot built yet\n");
+    for (const auto& row : option_table()) {
+      if (!row.belongs_to(command)) continue;
+      const auto listed = row.status == Status::built ? "\n  --" + row.name + " " : row.name;
+      EXPECT_NE(help.find(listed), std::string::npos) << command_name(command) << " " << row.name;
+      if (row.status == Status::not_built) {
+        EXPECT_NE(help.find(row.name, last), std::string::npos) << row.name;
+        EXPECT_EQ(help.find("\n  --" + row.name + " "), std::string::npos) << row.name;
+      }
+    }
   }
+  EXPECT_LT(split(command_help(Command::train), '\n').size(),
+            330U);  // the full help has three times as many
 }
 
 TEST(Documentation, ExplainsOneOptionByAnyName) {
   EXPECT_THAT(explain_option("--learning-rate"),
-              AllOf(HasSubstr("--lr float"), HasSubstr("default: 1e-05"), HasSubstr("qlora-evolved: 0.0002")));
-  EXPECT_THAT(explain_option("top_p"), HasSubstr("generate"));
-  EXPECT_THROW(explain_option("leraning_rate"), ConfigError);
+              AllOf(HasSubstr("--lr float"), HasSubstr("default: 1e-05"), HasSubstr("qlora-evolved: 0.0002"),
+                    HasSubstr("In a TOML file: lr = 1e-05")));
+  EXPECT_THAT(explain_option("top_p"), AllOf(HasSubstr("generate"), HasSubstr("Acts with: temperature above 0")));
+  EXPECT_THAT(
+      explain_option("leraning_rate"),
+      AllOf(StartsWith("There is no option leraning_rate; the nearest is learning_rate:"), HasSubstr("--lr float")));
+  EXPECT_THROW(explain_option("qqqqqqqqqqqq"), ConfigError);
+  // One name may be two options': the command's own comes first.
+  EXPECT_THAT(explain_option("max_tokens", Command::generate), HasSubstr("--max_new_tokens"));
+  EXPECT_THAT(explain_option("max_tokens", Command::train), HasSubstr("--max_tokens"));
+  for (const auto& row : option_table()) EXPECT_NO_THROW(explain_option(row.name)) << row.name;
 }
 
 }  // namespace

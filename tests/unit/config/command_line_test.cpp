@@ -108,8 +108,8 @@ TEST(CommandLine, SuggestsTheNearestName) {
   EXPECT_EQ(train_error({"--optimzer=sgd"}), "--optimzer: unknown option (did you mean optimizer?)");
   EXPECT_EQ(train_error({"--qqqqqqqqqqqqqqq"}), "--qqqqqqqqqqqqqqq: unknown option; `lorica train --help` lists all");
   EXPECT_EQ(train_error({"--lr_scheduler", "cosin"}),
-            "--lr_scheduler: 'cosin' is not accepted (did you mean 'cosine'?); use one of: constant, linear, cosine, "
-            "cosine_with_restarts, polynomial, exponential, constant_with_warmup");
+            "--lr_scheduler: 'cosin' is not accepted (did you mean 'cosine'?); use one of: constant, "
+            "constant_with_warmup, linear, cosine, cosine_with_restarts, polynomial, exponential");
 }
 
 TEST(CommandLine, NamesTheCommandThatAnOptionBelongsTo) {

@@ -1,4 +1,4 @@
-// Presets: which one is taken, and what values follow from others.
+// Presets: which one is taken, what values follow from others, and what other programs' options mean.
 #include "config/helpers.hpp"
 #include "config/option.hpp"
 
@@ -55,13 +55,21 @@ TEST(Preset, PipeLiteIsChosenByItsOwnKeys) {
   EXPECT_EQ(std::make_tuple(c.double_quant, c.lora_weight_dtype, c.lora_dropout),
             std::make_tuple(false, DataType::float32, 0.0));
   EXPECT_EQ(c.checkpoint_interval_hours, 1.0);
-  for (const char* key : {"--sequence_len", "--full_fine_tune", "--max_checkpoints"}) {
+}
+
+TEST(Preset, IsChosenByKeysThatNoOtherProgramHas) {
+  for (const char* key : {"--full_fine_tune=false", "--use_control_adapters=false"}) {
     auto words = kPipeLite;
     words[0] = "--model_name";
-    words[4] = "--context_length";
-    words = plus(words, {key, key == std::string("--full_fine_tune") ? "false" : "64"});
-    if (key == std::string("--sequence_len")) words.erase(words.begin() + 4, words.begin() + 6);
-    EXPECT_EQ(parse(Command::train, words).preset, "qlora-pipe-lite") << key;
+    const auto parsed = parse(Command::train, plus(words, {key}));
+    EXPECT_EQ(parsed.preset, "qlora-pipe-lite") << key;
+    EXPECT_THAT(parsed.notes.front(),
+                StartsWith("preset qlora-pipe-lite (because of " + std::string(key).substr(2, 8)));
+  }
+  // Axolotl, LLaMA-Factory and transformers have these, too, or they are Lorica's own.
+  for (const char* key : {"--sequence_len=64", "--max_checkpoints=4", "--epochs=2", "--load_in_4bit",
+                          "--drop_tails=false", "--eval_fraction=0.1", "--target_modules=q_proj"}) {
+    EXPECT_EQ(train({key}).preset, "fsdp_qlora") << key;
   }
 }
 
@@ -90,6 +98,9 @@ TEST(Preset, EvolvedHasItsDocumentsValues) {
   EXPECT_EQ(std::make_tuple(c.lr_scheduler, c.apply_gradient_clipping, c.grad_norm),
             std::make_tuple(Scheduler::cosine, true, 0.3));
   EXPECT_EQ(c.warmup_ratio, 0.03);
+  const auto warmed = train({"--preset", "qlora_evolved", "--lr_scheduler", "constant_with_warmup"}).config;
+  EXPECT_EQ(std::make_tuple(warmed.lr_scheduler, warmed.warmup_ratio),
+            std::make_tuple(Scheduler::constant_with_warmup, std::optional(0.03)));
   EXPECT_EQ(std::make_tuple(c.save_steps, c.save_total_limit, c.log_every_n_steps), std::make_tuple(200, 3, 10));
   EXPECT_THAT(c.log_to, ElementsAre("tensorboard"));
   EXPECT_EQ(c.output_dir, "./qlora_evolved_output");
@@ -146,12 +157,14 @@ TEST(Derived, MaxGradNormSwitchesClipping) {
   EXPECT_FALSE(train({"--max_grad_norm", "0", "--preset", "qlora-evolved"}).config.apply_gradient_clipping);
   const auto bare = train({"--grad_norm", "1"});
   EXPECT_FALSE(bare.config.apply_gradient_clipping);
-  EXPECT_THAT(bare.notes, Contains("--grad_norm: no effect without apply_gradient_clipping"));
+  EXPECT_THAT(bare.account.lines(),
+              ElementsAre("left aside: option grad_norm: no effect without apply_gradient_clipping"));
 }
 
 TEST(Derived, WarmUpIsATenthUnlessConstant) {
   EXPECT_FALSE(train({}).config.warmup_ratio.has_value());
   EXPECT_EQ(train({"--lr_scheduler", "linear"}).config.warmup_ratio, 0.1);
+  EXPECT_EQ(train({"--lr_scheduler", "constant_with_warmup"}).config.warmup_ratio, 0.1);
   EXPECT_FALSE(train({"--lr_scheduler", "linear", "--warmup_steps", "0"}).config.warmup_ratio.has_value());
   EXPECT_EQ(train({"--warmup_ratio", "0.2"}).config.warmup_ratio, 0.2);
   EXPECT_FALSE(train({"--preset", "qlora-evolved", "--lr_scheduler", "constant"}).config.warmup_ratio.has_value());
@@ -183,6 +196,49 @@ TEST(Derived, RecomputeFollowsItsSwitch) {
 
 TEST(Derived, NonPositiveMaxStepsMeansNone) {
   EXPECT_EQ(train({"--max_steps", "0"}).config.max_steps, -1);
+}
+
+TEST(Peers, OptionsAreTranslated) {
+  EXPECT_EQ(train({"--val_set_size", "0.05"}).config.eval_fraction, 0.05);
+  EXPECT_THAT(train_error({"--val_set_size", "200"}), HasSubstr("--val_set_size 200: 200 is a count of rows"));
+  EXPECT_EQ(train({"--eval_strategy", "epoch", "--eval_fraction", "0.1"}).config.evals_per_epoch, 1);
+  EXPECT_EQ(train({"--evaluation_strategy", "steps", "--eval_steps", "7", "--eval_fraction", "0.1"}).config.eval_steps,
+            7);
+  EXPECT_THAT(train_error({"--eval_strategy", "steps"}), HasSubstr("give eval_steps, too"));
+  EXPECT_THAT(train_error({"--eval_strategy", "no", "--eval_dataset", "e"}), HasSubstr("it contradicts eval_dataset"));
+  EXPECT_EQ(train({"--eval_strategy", "no"}).config.eval_fraction, 0);
+  EXPECT_EQ(train({"--save_strategy", "steps", "--save_steps", "9"}).config.save_steps, 9);
+  EXPECT_EQ(train({"--save_strategy", "no", "--preset", "qlora-evolved"}).config.save_steps, 0);
+  EXPECT_THAT(train_error({"--save_strategy", "epoch"}), HasSubstr("give save_steps"));
+  EXPECT_THAT(train_error({"--logging_strategy", "epoch"}), HasSubstr("give log_every_n_steps"));
+  EXPECT_THAT(train({"--lora_target_linear", "true", "--preset", "fsdp_qlora"}).config.lora_target_modules,
+              ElementsAre("all-linear"));
+  EXPECT_EQ(train({"--finetuning_type", "lora"}).config.train_type, TrainType::lora);
+  EXPECT_EQ(train({"--fine_tune_type", "full"}).config.train_type, TrainType::full);
+  EXPECT_EQ(train({"--finetuning_type", "lora", "--quantization_bit", "4"}).config.train_type, TrainType::qlora);
+  EXPECT_THAT(train_error({"--quantization_bit", "8"}), HasSubstr("'8' is not built yet"));
+  EXPECT_EQ(train({"--iters", "12", "--gradient_accumulation_steps", "4"}).config.max_steps, 3);
+  EXPECT_THAT(train_error({"--iters", "13", "--gradient_accumulation_steps", "4"}), HasSubstr("give max_steps"));
+  EXPECT_EQ(train({"--use_cpu"}).config.backend, Backend::cpu);
+  EXPECT_THAT(train({"--disable_tqdm"}).config.log_to, ElementsAre("tensorboard"));
+  EXPECT_EQ(train({"--adapter", "qlora"}).config.train_type, TrainType::qlora);
+  EXPECT_EQ(train({"--adapter", "lora"}).config.adapter, "");
+}
+
+TEST(Peers, OptionsThatAreNotQuiteOursSayWhatToUse) {
+  EXPECT_THAT(train_error({"--num_nodes", "2"}), AllOf(HasSubstr("--num_nodes: 2 is refused"), HasSubstr("torchrun")));
+  EXPECT_EQ(train_error({"--num_nodes", "1", "--num_gpus", "1"}), "");
+  EXPECT_THAT(train_error({"--num_layers", "16"}), HasSubstr("layers_to_transform"));
+  EXPECT_THAT(train_error({"--max_samples", "1000"}), HasSubstr("max_steps"));
+  EXPECT_THAT(train({"--group_by_length"}).notes,
+              Contains(HasSubstr("--group_by_length true: there is no padding anywhere")));
+  EXPECT_THAT(train_error({"--wandb_project", "p"}), HasSubstr("--wandb_project: p is not built yet"));
+}
+
+TEST(Peers, TranslationsCountAsSettings) {
+  EXPECT_THAT(train_error({"--val_set_size", "0.1", "--eval_fraction", "0.2"}),
+              HasSubstr("two names of the same option"));
+  EXPECT_THAT(train({"--finetuning_type", "full"}).given, Contains("train_type"));
 }
 
 }  // namespace

@@ -35,7 +35,7 @@ class ExecutorTest : public testing::TestWithParam<std::string> {
 INSTANTIATE_TEST_SUITE_P(Families, ExecutorTest, testing::Values("llama", "mistral", "qwen2", "qwen3"),
                          [](const auto& info) { return info.param; });
 
-// Embedding, every projection, norm, bias and head at once, tied (qwen3) and not: peers.md B22.
+// Embedding, every projection, norm, bias and head at once, tied (qwen3) and not.
 TEST_P(ExecutorTest, FullGradientsAgreeWithCentralDifferences) {
   Trainer trainer(tiny_config(model_, TrainType::full));
   const auto batch = batch_of({11, 1, 6});
@@ -81,9 +81,9 @@ TEST_P(ExecutorTest, EveryPolicyGivesTheSameLossAndGradients) {
     const double dropout = type == TrainType::full ? 0 : 0.3;
     auto config = tiny_config(model_, type);
     config.lora_dropout = dropout;
-    Trainer keep(config, dropout, ActivationPolicy::keep);
+    Trainer keep(config, dropout, config::Recompute::keep);
     const auto [expected_loss, expected] = keep.gradients_of({batch_of({11, 1, 6})});
-    for (const auto policy : {ActivationPolicy::recompute, ActivationPolicy::selective}) {
+    for (const auto policy : {config::Recompute::recompute, config::Recompute::selective}) {
       Trainer other(config, dropout, policy);
       const auto [loss, gradients] = other.gradients_of({batch_of({11, 1, 6})});
       EXPECT_EQ(loss.loss, expected_loss.loss);
@@ -113,7 +113,7 @@ TEST_P(ExecutorTest, EvaluationIsTheTrainingLossWithoutDropout) {
   EXPECT_NE(dropping.pass(batch, 1, 3).loss, dropping.pass(batch, 1, 2).loss) << "each step draws its own masks";
 }
 
-// peers.md B9: packed sequences are each alone, with the very masks of dropout that they draw alone.
+// Packed sequences are each alone, with the very masks of dropout that they draw alone.
 TEST_P(ExecutorTest, PackedEqualsAlone) {
   auto config = tiny_config(model_, TrainType::lora);
   config.lora_dropout = 0.3;
@@ -126,7 +126,7 @@ TEST_P(ExecutorTest, PackedEqualsAlone) {
   expect_same(packed_gradients, alone_gradients, kReordered);
 }
 
-// peers.md B1: how a step is cut into micro-batches changes nothing, although they hold unequal numbers of tokens.
+// How a step is cut into micro-batches changes nothing, although they hold unequal numbers of tokens.
 TEST_P(ExecutorTest, AccumulationDoesNotChangeTheGradients) {
   Trainer trainer(tiny_config(model_, TrainType::qlora));
   const auto whole = batch_of({11, 2, 6, 30});
@@ -195,7 +195,7 @@ TEST(Executor, FrozenLowerLayersAreNotWalkedBack) {
   const test::TemporaryFolder folder;
   auto config = tiny_config(tiny_model(folder / "model", "llama"), TrainType::lora);
   config.layers_to_transform = {2};
-  for (const auto policy : {ActivationPolicy::keep, ActivationPolicy::recompute, ActivationPolicy::selective}) {
+  for (const auto policy : {config::Recompute::keep, config::Recompute::recompute, config::Recompute::selective}) {
     Trainer upper(config, 0, policy);
     // Blocks: 0 the embedding, 1 … 4 the layers, 5 the head. Layer 2 is block 3; backward stops there.
     EXPECT_THAT(blocks_visited(upper), ElementsAre(0, 1, 2, 3, 4, 5, 4, 3));
@@ -310,7 +310,7 @@ TEST(Executor, AnEmptyMicroBatchDoesNothing) {
   EXPECT_EQ(Executor(trainer.model, trainer.options).evaluate({&empty, 1}).front().tokens, 0);
 }
 
-// peers.md B5: a batch without a single label must neither divide by zero nor move a weight.
+// A batch without a single label must neither divide by zero nor move a weight.
 TEST(Executor, ABatchWithoutLabelsHasNoLossAndNoGradient) {
   const test::TemporaryFolder folder;
   for (const auto type : {TrainType::lora, TrainType::full}) {
@@ -354,7 +354,7 @@ TEST(Executor, ModulesToSaveAreTrainedWhole) {
   }
 }
 
-// peers.md B22: one tensor, one gradient: that of the embedding plus that of the head.
+// One tensor, one gradient: that of the embedding plus that of the head.
 TEST(Executor, TiedWeightsGetBothGradients) {
   const test::TemporaryFolder folder;
   auto config = test::tiny_architecture("llama");
@@ -396,19 +396,19 @@ TEST(Executor, RecomputingHoldsLessThanKeeping) {
   architecture["num_hidden_layers"] = 12;
   test::write_model(folder / "model", architecture, test::random_weights(architecture));
   const auto config = tiny_config((folder / "model").string(), TrainType::qlora);
-  std::map<ActivationPolicy, std::int64_t> peaks;
-  for (const auto policy : {ActivationPolicy::keep, ActivationPolicy::selective, ActivationPolicy::recompute}) {
+  std::map<config::Recompute, std::int64_t> peaks;
+  for (const auto policy : {config::Recompute::keep, config::Recompute::selective, config::Recompute::recompute}) {
     Trainer trainer(config, 0, policy);
     test::CountingAllocator memory;
     peaks[policy] = memory.peak_of([&] { trainer.pass(batch_of({100, 120, 80})); });
   }
   // 300 tokens, 12 layers. Recomputing keeps one hidden state a layer and works on one: far below half of keeping.
-  EXPECT_LT(peaks[ActivationPolicy::recompute] * 2, peaks[ActivationPolicy::keep]);
-  EXPECT_LT(peaks[ActivationPolicy::selective], peaks[ActivationPolicy::keep] * 9 / 10);
-  EXPECT_LT(peaks[ActivationPolicy::recompute], peaks[ActivationPolicy::selective]);
+  EXPECT_LT(peaks[config::Recompute::recompute] * 2, peaks[config::Recompute::keep]);
+  EXPECT_LT(peaks[config::Recompute::selective], peaks[config::Recompute::keep] * 9 / 10);
+  EXPECT_LT(peaks[config::Recompute::recompute], peaks[config::Recompute::selective]);
 }
 
-// peers.md B18: evaluation needs no more than a forward pass of one block and the loss's scratch.
+// Evaluation needs no more than a forward pass of one block and the loss's scratch.
 TEST(Executor, EvaluatingHoldsLessThanTraining) {
   const test::TemporaryFolder folder;
   Trainer trainer(tiny_config(tiny_model(folder / "model", "llama"), TrainType::lora));

@@ -118,7 +118,7 @@ void check_gradients(parallel::World& world, const Trainer& part, const Gradient
 struct Case {
   std::string family = "llama";
   TrainType type = TrainType::lora;
-  ActivationPolicy policy = ActivationPolicy::recompute;
+  config::Recompute policy = config::Recompute::recompute;
   int micro_batches = 5;
   std::vector<std::int64_t> layers = {};  ///< that carry an adapter; all
 };
@@ -152,15 +152,15 @@ void compare(const Case& item, const Layout& layout, int layers, const std::file
 std::vector<Case> cases() {
   std::vector<Case> all;
   for (const auto type : {TrainType::lora, TrainType::qlora, TrainType::full}) {
-    for (const auto policy : {ActivationPolicy::keep, ActivationPolicy::recompute, ActivationPolicy::selective}) {
+    for (const auto policy : {config::Recompute::keep, config::Recompute::recompute, config::Recompute::selective}) {
       all.push_back({"llama", type, policy});
     }
   }
   all.push_back({"qwen3", TrainType::full});
-  for (const int count : {1, 2, 3, 8}) all.push_back({"qwen3", TrainType::qlora, ActivationPolicy::keep, count});
+  for (const int count : {1, 2, 3, 8}) all.push_back({"qwen3", TrainType::qlora, config::Recompute::keep, count});
   // Gradients end half-way; earlier stages run forward only.
-  all.push_back({"llama", TrainType::lora, ActivationPolicy::recompute, 5, {2}});
-  all.push_back({"llama", TrainType::lora, ActivationPolicy::keep, 5, {3}});
+  all.push_back({"llama", TrainType::lora, config::Recompute::recompute, 5, {2}});
+  all.push_back({"llama", TrainType::lora, config::Recompute::keep, 5, {3}});
   return all;
 }
 
@@ -251,7 +251,7 @@ TEST(Pipeline, WaitingIsMeasured) {
     for (const auto& layers : {std::vector<std::int64_t>{}, {3}}) {
       auto config = test::tiny_config(model, TrainType::lora);
       config.layers_to_transform = layers;
-      Trainer part(config, 0, ActivationPolicy::keep);
+      Trainer part(config, 0, config::Recompute::keep);
       take_part(part.model, {3, 1}, world, fmt::format("pipeline-{}", layers.size()));
       Executor executor(part.model, part.options);
       const auto peak = [&](std::size_t count) {
