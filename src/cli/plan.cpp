@@ -2,11 +2,14 @@
 #include <fmt/format.h>
 
 #include "cli/commands.hpp"
+#include "engine/adapter_options.hpp"
 #include "engine/plan/plan.hpp"
 
 namespace lorica::cli {
 
-int run_plan(const config::ParsedConfig& parsed) {
+int run_plan(const config::ParsedConfig& asked) {
+  auto parsed = asked;
+  engine::adopt_adapter_options(parsed);
   const auto& config = parsed.config;
   engine::PlanFigures figures;
   figures.tokens = config.tokens;

@@ -16,12 +16,14 @@
 #include "base/machine.hpp"
 #include "base/strings.hpp"
 #include "base/wording.hpp"
+#include "engine/adapter_options.hpp"
 #include "engine/engine.hpp"
 #include "engine/memory_estimate.hpp"
 #include "engine/scope.hpp"
 #include "optim/schedule.hpp"
 #include "parallel/mesh.hpp"
 #include "parallel/world.hpp"
+#include "train/batch_lines.hpp"
 #include "train/checkpoints.hpp"
 #include "train/data_setup.hpp"
 #include "train/evaluation.hpp"
@@ -177,6 +179,7 @@ void Run::load_engine() {
   check_token_ids(data_.train, facts_.vocabulary, *data_.tokenizer);
   check_token_ids(data_.eval, facts_.vocabulary, *data_.tokenizer);
   for (const auto& line : model_lines(facts_, engine_->memory(), seconds_since(start))) spdlog::info("{}", line);
+  for (const auto& module : facts_.adapted) spdlog::debug("an adapter is trained on {}", module);
 }
 
 void Run::plan_steps() {
@@ -302,6 +305,9 @@ void Run::train_step(const InterruptGuard& interrupt) {
   const auto start = Clock::now();
   const Scope scope(scopes::kStep, step_ + 1);
   const auto batch = next_batch();
+  if (spdlog::should_log(spdlog::level::debug)) {
+    for (const auto& line : batch_lines(batch, data_.train, step_ + 1)) spdlog::debug("{}", line);
+  }
   Tally mine;
   const auto before = engine_->distribution();
   // Normalized once, by the supervised tokens of the whole step: no layout of micro-batches changes the loss.
@@ -472,12 +478,14 @@ void Run::conclude(bool finished) {
 
 }  // namespace
 
-int run_training(const config::ParsedConfig& parsed) {
+int run_training(const config::ParsedConfig& asked) {
+  auto parsed = asked;
   parallel::World world(parsed.config, parallel::find_place(parsed.config));
   // Outlives an error: what it holds may wait for processes that are gone, and must not be destroyed before the others
   // are told.
   std::unique_ptr<Run> run;
   return world.run([&] {
+    engine::adopt_adapter_options(parsed);
     run = std::make_unique<Run>(parsed, world);
     return run->execute();
   });

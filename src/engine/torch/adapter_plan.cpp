@@ -7,6 +7,7 @@
 #include "adapters/lora.hpp"
 #include "base/error.hpp"
 #include "base/strings.hpp"
+#include "config/value.hpp"
 
 namespace lorica::engine {
 namespace {
@@ -49,10 +50,23 @@ io::AdapterConfig config_from_options(const config::Config& config, const model:
   return adapter;
 }
 
-/// Every pattern must match something (peers.md B21).
-void check_matches(const io::AdapterConfig& config, const io::AdapterMatcher& matcher,
-                   const std::vector<std::string>& modules, const std::string& source,
-                   const model::Architecture& architecture) {
+/// `source` is adapter_config.json, or "" for options.
+void check_layers(const io::AdapterConfig& config, const std::string& source, const model::Architecture& architecture) {
+  std::vector<std::int64_t> missing;
+  for (const auto layer : config.layers_to_transform.value_or(std::vector<std::int64_t>{})) {
+    if (layer < 0 || layer >= architecture.layers) missing.push_back(layer);
+  }
+  if (missing.empty()) return;
+  raise<ConfigError>("{} {}: the model has no layer {}; its layers are 0 to {}",
+                     source.empty() ? "--layers_to_transform" : source + ": layers_to_transform",
+                     config::layers_text(*config.layers_to_transform), config::layers_text(missing),
+                     architecture.layers - 1);
+}
+
+/// Every pattern must match something: a name that is typed wrongly beside others that match would train less, in
+/// silence.
+void check_matches(const io::AdapterMatcher& matcher, const std::vector<std::string>& modules,
+                   const std::string& source) {
   std::vector<std::string> problems;
   std::set<std::string> names;
   for (const auto& module : modules) names.insert(module.substr(module.rfind('.') + 1));
@@ -60,14 +74,6 @@ void check_matches(const io::AdapterConfig& config, const io::AdapterMatcher& ma
     const auto near = nearest_name(pattern, {names.begin(), names.end()});
     problems.push_back(fmt::format("'{}' matches no module of this model{}", pattern,
                                    near.empty() ? "" : fmt::format(" (did you mean '{}'?)", near)));
-  }
-  if (config.layers_to_transform) {
-    for (const auto layer : *config.layers_to_transform) {
-      if (layer < 0 || layer >= architecture.layers) {
-        problems.push_back(
-            fmt::format("layer {} does not exist: the model has layers 0 to {}", layer, architecture.layers - 1));
-      }
-    }
   }
   if (!problems.empty()) {
     raise<ConfigError>("{}: {}. Its modules are: {}.", source, join(problems, "; "),
@@ -95,6 +101,7 @@ std::optional<AdapterPlan> plan_adapter(const config::Config& config, const mode
     plan.config = config_from_options(config, architecture);
   }
   plan.config.inference_mode = true;
+  check_layers(plan.config, given ? source : "", architecture);
   const io::AdapterMatcher matcher(plan.config, source);
   std::vector<std::string> modules;
   for (const auto& block : blocks) {
@@ -121,7 +128,7 @@ std::optional<AdapterPlan> plan_adapter(const config::Config& config, const mode
       }
     }
   }
-  check_matches(plan.config, matcher, modules, source, architecture);
+  check_matches(matcher, modules, source);
   if (plan.targets.empty()) raise<ConfigError>("{}: no module is left to adapt", source);
   return plan;
 }
