@@ -70,7 +70,7 @@ class AdapterMatcher {
   /// alpha / r, or alpha / sqrt(r) for rsLoRA (Kalajdzievski 2023).
   double scale(const std::string& module) const;
   /// Entries of target_modules and modules_to_save that match none of `modules` (a typing error that must not pass
-  /// silently: peers.md B21); target_regex if it matches none.
+  /// silently); target_regex if it matches none.
   std::vector<std::string> unmatched(const std::vector<std::string>& modules) const;
 
  private:
@@ -108,8 +108,8 @@ class AdapterFiles {
     const TensorView* magnitude = nullptr;  ///< [out], DoRA only
   };
   /// Throws FileError / ModelError: no such folder, no adapter_config.json, only adapter_model.bin (a pickle: not
-  /// executed), half a pair, ranks that disagree with the config, a tensor that isn't two-dimensional, an empty adapter
-  /// (peers.md B15).
+  /// executed), half a pair, ranks that disagree with the config, a tensor that isn't two-dimensional, an empty
+  /// adapter.
   explicit AdapterFiles(const std::filesystem::path& folder, bool allow_dora = false);
   const AdapterConfig& config() const { return config_; }
   const AdapterMatcher& matcher() const { return matcher_; }

@@ -29,7 +29,7 @@ void prepare_run_folder(const config::Config& config, const std::filesystem::pat
 void warn_of_changes(const config::Config& config, const std::filesystem::path& run_folder);
 
 /// Saves run_folder/final and reads it back: its logits on `probe` must equal the live model's, and if something was
-/// trained it must not be an adapter that adds nothing (peers.md B15). Throws Error otherwise.
+/// trained it must not be an adapter that adds nothing. Throws Error otherwise.
 /// Collective over `world` (null: one process).
 void save_final(engine::Engine& engine, const std::filesystem::path& run_folder, const data::MicroBatch& probe,
                 bool trained, parallel::World* world = nullptr);

@@ -55,20 +55,18 @@ def test_malformed_utf8_is_named_or_read(lorica, training, rows, output):
 
 
 def test_rows_with_no_supervised_token(lorica, training, rows, output):
-    """Table B row 5: rows without supervision are named, and a set of nothing else is refused."""
+    """Rows without supervision are named, and a set of nothing else is refused."""
     long_prompt = "word " * 200
     rows.write_text("".join(json.dumps({"instruction": long_prompt, "input": "", "output": "x"}) + "\n" for _ in range(4)))
     refused(lorica(*training), "rows.jsonl", output=output)
 
 
 def test_truncation_as_an_error_names_the_row(lorica, training, rows, output):
-    """Table B row 8."""
     rewrite(rows, 30, json.dumps({"instruction": "word " * 200, "input": "", "output": "x"}))
     refused(lorica(*training, "--truncation", "error"), "rows.jsonl", "30", "context_length", output=output)
 
 
 def test_truncation_is_counted(lorica, training, rows):
-    """Table B row 8."""
     rewrite(rows, 30, json.dumps({"instruction": "w", "input": "", "output": "word " * 200}))
     result = lorica.ok(*training)
     assert re.search(r"\b1\b.*\b(truncated|cut)\b|\b(truncated|cut)\b.*\b1\b", result.err), result.err

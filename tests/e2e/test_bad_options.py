@@ -45,7 +45,7 @@ def test_unknown_command(lorica):
 
 
 def test_unknown_lora_target(lorica, training, output):
-    """Table B row 21: every pattern must match something."""
+    """Every pattern must match something."""
     result = lorica(*training, "--lora_target_modules", "q_proj", "--lora_target_modules", "wq")
     refused(result, "wq", "q_proj", output=output)
 

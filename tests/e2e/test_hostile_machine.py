@@ -41,7 +41,7 @@ def contents(folder):
 
 
 def test_disk_without_room_is_refused_before_training(lorica, training, mount):
-    """Table B row 14: the disk is checked first."""
+    """The disk is checked first."""
     disk = mount("disk", "size=2m")
     fill(disk, leave=8192)
     result = lorica(*training, "--output_dir", disk / "out", "--save_steps", "2")
@@ -104,7 +104,7 @@ def test_not_enough_memory_says_what_would_fit(lorica, training, model, output):
 
 
 def test_loss_that_turns_nan_stops_the_run(lorica, training, output):
-    """Table B row 20: step and batch are named, and the last good checkpoint stays."""
+    """Step and batch are named, and the last good checkpoint stays."""
     result = lorica(*training, "--train_type", "full", "--max_steps", "50", "--num_epochs", "10", "--lr", "100",
                     "--optimizer", "sgd", "--save_steps", "1")
     assert result.code in (1, 2), result.text

@@ -1,5 +1,5 @@
 """Runs that are cut short: killed at any moment, asked to stop, and resumed. Nothing is lost and nothing changes.
-Table B row 12: optimizer, random state, sampler and schedule all go on where they were."""
+Optimizer, random state, sampler and schedule all go on where they were."""
 
 import random
 import signal
@@ -106,7 +106,7 @@ def test_resuming_falls_back_to_the_last_valid_checkpoint(lorica, long_training,
 
 
 def test_fifty_and_fifty_steps_equal_a_hundred(lorica, training, output, tmp_path):
-    """Table B row 12. The schedule is the whole run's in both, because num_epochs decides its length."""
+    """The schedule is the whole run's in both, because num_epochs decides its length."""
     whole = tmp_path / "whole"
     common = [*training, "--num_epochs", "10", "--lr_scheduler", "linear", "--max_steps"]
     lorica.ok(*common, "100", "--output_dir", whole)

@@ -105,7 +105,7 @@ def test_help_and_version(lorica):
 
 
 def test_packing_gives_the_same_losses(lorica, training, output, tmp_path):
-    """Table B row 9: no example sees another, so a step's loss doesn't depend on how its examples are packed."""
+    """No example sees another, so a step's loss doesn't depend on how its examples are packed."""
     single = [*training, "--batch_size", "1", "--gradient_accumulation_steps", "4"]
     lorica.ok(*single)
     other = tmp_path / "other"

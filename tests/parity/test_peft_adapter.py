@@ -1,6 +1,6 @@
 """Adapters both ways: PEFT saves, Lorica reads and writes again, PEFT loads that and gives the same logits; and Lorica's
 choice of modules, ranks and scales for PEFT's config forms equals PEFT's (its saved tensors are accepted or refused
-by the config check of AdapterFiles). peers.md row B23.
+by the config check of AdapterFiles).
 """
 import json
 import os

@@ -146,7 +146,7 @@ def test_peft_reads_our_adapter(tmp_path, quantized, overrides):
 
 
 def test_merged_weights_equal_pefts(tmp_path):
-    """Table B row 2: merged in float32 onto the original base; transformers loads it, PEFT's own merge gives the same weights."""
+    """Merged in float32 onto the original base; transformers loads it, PEFT's own merge gives the same weights."""
     folder = make_model("qwen2", tmp_path / "model", sharded=True)
     write_rows(tmp_path / "rows.jsonl", 40)
     lorica(*our_arguments(folder, tmp_path / "rows.jsonl", tmp_path / "out", False, "--max_steps", 5, "--lr", "1e-2", "--lora_rank", 4))
@@ -165,7 +165,7 @@ def test_merged_weights_equal_pefts(tmp_path):
 
 
 def test_merge_onto_the_base_that_qlora_saw(tmp_path):
-    """Table B row 2: with --n_bits 4 the adapter is added to the dequantized base, and the logits are those of QLoRA training."""
+    """With --n_bits 4 the adapter is added to the dequantized base, and the logits are those of QLoRA training."""
     folder = make_model("llama", tmp_path / "model", **WIDE)
     write_rows(tmp_path / "rows.jsonl", 40)
     lorica(*our_arguments(folder, tmp_path / "rows.jsonl", tmp_path / "out", True, "--max_steps", 5, "--lr", "1e-2", "--lora_rank", 4))
@@ -180,7 +180,7 @@ def test_merge_onto_the_base_that_qlora_saw(tmp_path):
 
 
 def test_merge_refuses_another_vocabulary(tmp_path):
-    """Table B row 24: nothing is resized unasked."""
+    """Nothing is resized unasked."""
     folder = make_model("llama", tmp_path / "model", vocabulary=320)
     other = make_model("llama", tmp_path / "other", vocabulary=336)
     write_rows(tmp_path / "rows.jsonl", 16)
@@ -214,7 +214,7 @@ LAYOUTS = {
 
 @pytest.mark.parametrize("train_type", ["qlora", "full"])
 def test_no_layout_changes_the_loss(tmp_path, train_type):
-    """Table B row 1, dropout on: the losses don't depend on accumulation, batch size or what is recomputed."""
+    """The losses don't depend on accumulation, batch size or what is recomputed."""
     folder = make_model("llama", tmp_path / "model", **WIDE)
     write_rows(tmp_path / "rows.jsonl", 60)
     curves = {}

@@ -62,7 +62,7 @@ TEST_F(EngineTest, TrainingLowersTheLoss) {
   }
 }
 
-// peers.md B12: 3 + 3 steps are 6 steps, digit for digit, optimizer state and dropout included.
+// 3 + 3 steps are 6 steps, digit for digit, optimizer state and dropout included.
 TEST_F(EngineTest, ResumedTrainingEqualsUninterrupted) {
   for (const auto type : {TrainType::full, TrainType::lora, TrainType::qlora}) {
     const auto folder = made("state" + std::to_string(static_cast<int>(type)));
@@ -92,7 +92,7 @@ TEST_F(EngineTest, StateOfOtherOptionsIsRefused) {
   EXPECT_THAT(test::message_of<FileError>([&] { engine->load_state(folder); }), HasSubstr("optimizer.safetensors"));
 }
 
-// peers.md B15: what was saved is what was trained; a saved file that changed shows.
+// What was saved is what was trained; a saved file that changed shows.
 TEST_F(EngineTest, VerifyingASavedModel) {
   for (const auto type : {TrainType::full, TrainType::qlora}) {
     const auto folder = made("saved" + std::to_string(static_cast<int>(type)));
@@ -144,7 +144,7 @@ TEST_F(EngineTest, FactsAndMemory) {
   EXPECT_EQ(engine->memory().gradients, 0U);
 }
 
-// peers.md B20: a gradient that is not finite changes nothing, and is named.
+// A gradient that is not finite changes nothing, and is named.
 TEST_F(EngineTest, ANonFiniteGradientStopsBeforeTheUpdate) {
   const auto engine = make_engine(config(TrainType::lora), Purpose::train);
   const auto before = engine->logits(batch_of({6}));

@@ -201,7 +201,7 @@ TEST(MemoryEstimate, GrowsWithItsParts) {
   EXPECT_EQ(full.weights, 0U);
 }
 
-// peers.md B19: said before anything is loaded, with what would fit.
+// Said before anything is loaded, with what would fit.
 TEST(MemoryEstimate, RefusesWhatCannotFitAndSaysWhatWould) {
   const test::TemporaryFolder folder;
   std::filesystem::create_directories(folder / "model");

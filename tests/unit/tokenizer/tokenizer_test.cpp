@@ -52,7 +52,7 @@ TEST(Tokenizer, MalformedUtf8BecomesReplacementCharacters) {
   EXPECT_EQ(ids("\xF0\x9F\x92z"), "\uFFFDz");
 }
 
-// peers.md B6: a double BOS. The template adds exactly one, and only when asked.
+// A double BOS. The template adds exactly one, and only when asked.
 TEST(Tokenizer, TemplateAddsOneBosB6) {
   json document = byte_level_json();
   document["post_processor"] = {

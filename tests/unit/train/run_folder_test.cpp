@@ -211,7 +211,7 @@ class SavingEngine : public engine::Engine {
   double verify_saved(const fs::path&, const data::MicroBatch&) override { return difference; }
 };
 
-// peers.md B15: an adapter that was saved wrong, or that was never trained, is no success.
+// An adapter that was saved wrong, or that was never trained, is no success.
 TEST(SaveFinal, ChecksWhatItSaved) {
   TemporaryFolder run;
   SavingEngine engine;

@@ -155,7 +155,7 @@ TEST(Attention, TakesSlices) {
   EXPECT_TRUE(gradient(scattered).equal(expected));
 }
 
-// peers.md B9: what else is in the batch changes nothing, not even a bit.
+// What else is in the batch changes nothing, not even a bit.
 TEST(Attention, PackedSequencesAreEachAlone) {
   const std::vector<std::int64_t> offsets{0, 7, 8, 30};
   const auto q = normal({30, 4, 16}, 1), k = normal({30, 2, 16}, 2), v = normal({30, 2, 16}, 3);

@@ -131,7 +131,7 @@ TEST(LinearCrossEntropy, WithoutGradientsItMakesNone) {
 
 // The bar: at most 64 MiB beyond the gradients themselves, at a vocabulary of 152,064 and 4,096 tokens (whose logits in
 // float32 would be 2.3 GiB). Few features and 256 rows, so that it is fast: the scratch depends on neither, and 256
-// rows are several chunks. With gradients and without (evaluation: peers.md B18).
+// rows are several chunks. With gradients and without (evaluation).
 TEST(LinearCrossEntropy, HoldsAtMost64MiB) {
   const Shape shape{256, 152064, 16};
   constexpr std::int64_t kBar = std::int64_t{64} << 20;

@@ -115,7 +115,7 @@ TEST(Dropout, EveryKeyChangesTheMask) {
   for (std::int64_t i = 1; i < 16; ++i) EXPECT_FALSE(mask[0].equal(mask[i])) << "position " << i;
 }
 
-// peers.md B1, B9: an example draws the same mask in any batch, at any place in it.
+// An example draws the same mask in any batch, at any place in it.
 TEST(Dropout, PackedEqualsAlone) {
   const auto packed = rows_of({11, 11, 11, 12, 12, 13}, {0, 1, 2, 0, 1, 0});
   const auto x = normal({6, 64}, 1);
