@@ -118,7 +118,7 @@ void prepare_run_folder(const config::Config& config, const fs::path& run_folder
   if (config.resume.empty() && config.overwrite_output_dir) {
     // Only what a run of ours makes: the folder may hold the user's own files, too.
     std::vector<fs::path> old{run_folder / kMetricsFile, run_folder / kTensorBoardFolder, run_folder / "final",
-                              run_folder / "plots"};
+                              run_folder / "plots", run_folder / "comparison"};
     for (const auto& [step, path] : list_checkpoints(run_folder)) old.push_back(path);
     for (const auto& path : old) fs::remove_all(path);
   }
