@@ -11,7 +11,7 @@ namespace lorica::cli {
 int run_report(const config::ParsedConfig& parsed) {
   const auto& config = parsed.config;
   if (config.run.empty()) raise<ConfigError>("report needs the run's folder: lorica report RUN");
-  const std::vector<std::filesystem::path> runs{config.run};
+  const std::vector<std::filesystem::path> runs(config.run.begin(), config.run.end());
   const auto output = config.output.empty() ? runs.front() : std::filesystem::path(config.output);
   if (runs.size() > 1) {
     fmt::print("{}", train::compare(runs, output));

@@ -67,7 +67,9 @@ class Checker {
       need("input", !config_.input.empty(), "give a .safetensors file with input_ids");
       need("output", !config_.output.empty(), "give the .safetensors file to write");
     }
-    if (command_ == Command::report) need("run", !config_.run.empty(), "give the run's folder: lorica report FOLDER");
+    if (command_ == Command::report) {
+      need("run", !config_.run.empty(), "give the run's folder: lorica report FOLDER, or several to compare them");
+    }
     if (command_ == Command::generate) {
       const bool some = !config_.prompt.empty() || !config_.prompts_file.empty();
       need("prompt", some || tried_.contains("prompts_file"), "give --prompt TEXT or --prompts_file FILE");

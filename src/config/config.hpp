@@ -177,7 +177,7 @@ struct Config {
   std::int64_t top_k = 0;  ///< 0: off
   double top_p = 1;
   std::vector<std::string> stop;
-  std::string run;  ///< report: the run's folder
+  std::vector<std::string> run;  ///< report: folders of runs; several are compared
 
   // plan
   std::int64_t tokens = 0;         ///< of the heaviest micro-batch; 0: batch_size × context_length

@@ -28,7 +28,7 @@ std::vector<Option> other_options() {
        .group = kFiles,
        .commands = kReport,
        .field = of(&Config::run),
-       .help = "Folder of the run to report on"},
+       .help = "Folder of the run to report on; several are compared"},
       {.name = "dtype",
        .group = kFiles,
        .commands = kMerge,

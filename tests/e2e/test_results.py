@@ -92,3 +92,14 @@ def test_report_on_other_things_says_what_to_type(lorica, training, output):
                          (output / "absent", "there is no such folder")):
         result = lorica("report", path)
         assert result.code == 2 and needle in result.err, result.text
+
+
+def test_two_runs_are_compared(lorica, training, output, tmp_path):
+    other = tmp_path / "other"
+    lorica.ok(*training)
+    lorica.ok(*instead(training, "--output_dir", other), "--lr", "2e-3")
+    text = lorica.ok("report", output, other).out
+    assert re.search(r"^run +out +other$", text, re.M) and re.search(r"^training loss +\d.* \d", text, re.M), text
+    differing = text[text.index("options that differ"):]
+    assert re.search(r"^lr +0?\.?001.* 0?\.?002", differing, re.M) and "seed" not in differing, differing
+    assert (output / "comparison" / "loss.svg").read_text().count("smoothed") == 0  # too short to be smoothed

@@ -135,7 +135,8 @@ TEST(CommandLine, RefusesStrayWords) {
 }
 
 TEST(CommandLine, ReportTakesItsFolderByPosition) {
-  EXPECT_EQ(parse(Command::report, {"my-run"}).config.run, "my-run");
+  EXPECT_THAT(parse(Command::report, {"my-run"}).config.run, testing::ElementsAre("my-run"));
+  EXPECT_THAT(parse(Command::report, {"one", "other"}).config.run, testing::ElementsAre("one", "other"));
 }
 
 TEST(CommandLine, ListsAllProblemsAtOnce) {
