@@ -25,7 +25,7 @@ inline void stir_adapter(engine::Model& model) {
 
 struct Trainer {
   explicit Trainer(const config::Config& config, double dropout = 0,
-                   engine::config::Recompute policy = engine::config::Recompute::recompute)
+                   config::Recompute policy = config::Recompute::recompute)
       : model(engine::build_model(config, true)) {
     stir_adapter(model);
     options.policy = policy;
