@@ -15,6 +15,7 @@
 #include "base/wording.hpp"
 #include "cli/commands.hpp"
 #include "data/templates.hpp"
+#include "data/text_file.hpp"
 #include "engine/engine.hpp"
 #include "io/hub.hpp"
 #include "io/json.hpp"
@@ -58,7 +59,7 @@ std::vector<Prompt> read_prompts(const config::Config& config) {
   if (!config.prompts_file.empty()) {
     const bool rows = config.prompts_file.ends_with(".jsonl");
     std::int64_t number = 0;
-    for (const auto& line : split(read_file(config.prompts_file), '\n')) {
+    for (const auto& line : split(data::read_text(config.prompts_file), '\n')) {
       const auto source = fmt::format("{}:{}", config.prompts_file, ++number);
       if (trim(line).empty()) continue;
       prompts.push_back(rows ? from_row(config, io::parse_json(line, source), source) : from_question(config, line));

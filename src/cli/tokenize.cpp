@@ -9,8 +9,10 @@
 
 #include "base/error.hpp"
 #include "base/files.hpp"
+#include "base/log.hpp"
 #include "cli/commands.hpp"
 #include "data/preview.hpp"
+#include "data/text_file.hpp"
 #include "io/hub.hpp"
 #include "tokenizer/tokenizer.hpp"
 #include "train/data_setup.hpp"
@@ -33,7 +35,7 @@ std::vector<std::string_view> lines_of(std::string_view text) {
 
 int tokenize_file(const config::Config& config) {
   const auto tokenizer = tokenizer::Tokenizer::load(io::find_model(config.model_name));
-  const auto text = read_file(config.input);
+  const auto text = data::read_text(config.input);
   std::string result;
   for (const auto& ids : tokenizer.encode_batch(lines_of(text), true))
     result += fmt::format("[{}]\n", fmt::join(ids, ", "));
@@ -48,6 +50,7 @@ int tokenize_file(const config::Config& config) {
 int preview(config::Config config) {
   config.preview = false;
   const auto data = train::load_data(config);
+  for (const auto& line : data.account.lines()) spdlog::info("{}", line);
   const bool color = ::isatty(STDOUT_FILENO) != 0;
   fmt::print("{}\n", data::render_preview(data.train, *data.encoder, kPreviewed, color));
   const data::BatchSampler sampler(data.train, train::sampler_options(config));

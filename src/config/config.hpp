@@ -14,22 +14,10 @@
 #include <vector>
 
 #include "base/account.hpp"
+#include "config/data_vocabulary.hpp"
 #include "config/vocabulary.hpp"
 
 namespace lorica::config {
-
-enum class DatasetFormat {
-  automatic,
-  text,
-  instruction,
-  prompt_completion,
-  messages,
-  question_answer,
-  context_question,
-  human_assistant,
-};
-enum class TrainOn { completion, all };
-enum class Truncation { truncate, drop, error, split };
 
 /// Paths and names are as the user wrote them; an empty string or list means "none" unless said otherwise.
 struct Config {
@@ -81,6 +69,8 @@ struct Config {
   std::string dataset_path;            ///< file or folder that holds the rows of a data set given by name
   std::int64_t dataset_samples = 512;  ///< rows of alpaca_sample, dummy, orca_math
   DatasetFormat dataset_format = DatasetFormat::automatic;
+  std::vector<std::string> column_mapping;  ///< "prompt=question": Lorica's column, the data's
+  std::vector<std::string> ignore_columns;  ///< left aside, whatever they may mean
   TrainOn train_on = TrainOn::completion;
   std::int64_t context_length = 512;  ///< tokens
   Truncation truncation = Truncation::truncate;

@@ -121,6 +121,20 @@ void derive_optimizer(const Context& context) {
   if (!given.contains("wd") && config.optimizer != OptimizerKind::adamw) config.wd = 0;
 }
 
+/// text_column and the like are pairs of column_mapping.
+void derive_columns(const Context& context) {
+  auto& mapping = context.parsed.config.column_mapping;
+  for (const char* column : {"text", "prompt", "completion", "messages"}) {
+    const auto* setting = context.find(std::string(column) + "_column");
+    if (setting == nullptr) continue;
+    const auto& source = std::get<std::string>(setting->value);
+    // Peers write their default out: a column of that name is read anyway, where it is there.
+    if (source.empty() || source == column) continue;
+    mapping.push_back(fmt::format("{}={}", column, source));
+    context.parsed.given.insert("column_mapping");
+  }
+}
+
 }  // namespace
 
 void derive(Command command, const Chosen& chosen, ParsedConfig& parsed, std::vector<std::string>& problems) {
@@ -134,6 +148,7 @@ void derive(Command command, const Chosen& chosen, ParsedConfig& parsed, std::ve
     set_by_flag(context, "completion_only_loss", "train_on", "completion", "all");
   }
   set_by_flag(context, "use_ddp", "sharding_strategy", "ddp", "");
+  derive_columns(context);
   derive_clipping(context);
   derive_warmup(context);
   derive_optimizer(context);

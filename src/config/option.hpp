@@ -135,6 +135,7 @@ struct Option {
   std::vector<Choice> choices = {};  ///< also for integer, text and list options: the only values accepted
   Range range = {};
   bool commas = false;         ///< list: one text may hold several items, separated by commas
+  bool pairs = false;          ///< list: its items are name=value; in TOML a table does as well
   std::string pipe_lite = {};  ///< default in the preset qlora-pipe-lite, as text, where it isn't the field's own
   std::string evolved = {};    ///< the same for qlora-evolved
   Status status = Status::built;

@@ -5,6 +5,18 @@
 namespace lorica::config {
 namespace {
 
+/// One pair of column_mapping under the name that peers have for it.
+Option column(const char* name, std::vector<std::string> aliases, const char* target) {
+  return {.name = name,
+          .aliases = std::move(aliases),
+          .group = kDataGroup,
+          .commands = kData,
+          .field = none(Type::text),
+          .status = Status::derived,
+          .inert = {target},
+          .help = std::string("The same as column_mapping ") + target + "=..."};
+}
+
 std::vector<Option> dataset_options() {
   return {
       {.name = "dataset",
@@ -34,18 +46,45 @@ std::vector<Option> dataset_options() {
        .group = kDataGroup,
        .commands = kData,
        .field = of(&Config::dataset_format),
-       .choices = words({"auto", "text", "instruction", "prompt_completion", "messages", "question_answer",
-                         "context_question", "human_assistant"}),
+       .choices = names_of<DatasetFormat>(),
        .acts_when = {needs::no_input_file()},
        .help =
            "Columns of a file's rows: text; instruction, input, output; prompt, completion; messages or "
            "conversations; question, answer; context, question, answer; text of ### Human: and ### Assistant: turns. "
-           "auto looks at the first row"},
+           "auto looks at the first row. Conversations are written with the model's chat template, or, if messages is "
+           "given, in a plain format"},
+      {.name = "column_mapping",
+       .group = kDataGroup,
+       .commands = kData,
+       .field = of(&Config::column_mapping),
+       .commas = true,
+       .pairs = true,
+       .acts_when = {needs::no_input_file()},
+       .help =
+           "Which columns of the data are read as which: prompt=question,completion=reply. On the left text, prompt, "
+           "completion, instruction, input, output, system, history, question, answer, context or messages; a.b is b "
+           "inside of a. In TOML a table, too"},
+      {.name = "ignore_columns",
+       .aliases = {"remove_columns"},
+       .group = kDataGroup,
+       .commands = kData,
+       .field = of(&Config::ignore_columns),
+       .commas = true,
+       .acts_when = {needs::no_input_file()},
+       .help =
+           "Columns, and keys of messages, to leave aside though they change what a row means (tools, weight, label "
+           "...); without it such rows are refused"},
+      column("text_column", {"dataset_text_field", "text_field", "text_key"}, "text"),
+      column("prompt_column", {"prompt_field", "prompt_key"}, "prompt"),
+      column("completion_column",
+             {"completion_field", "response_column", "response_field", "response_key", "answer_column"}, "completion"),
+      column("messages_column", {"messages_field", "messages_key", "conversation_column", "field_messages"},
+             "messages"),
       {.name = "train_on",
        .group = kDataGroup,
        .commands = kData,
        .field = of(&Config::train_on),
-       .choices = words({"completion", "all"}, {}, {{"completions", 0}}),
+       .choices = names_of<TrainOn>({{TrainOn::completion, "completions"}}),
        .pipe_lite = "all",
        .acts_when = {needs::no_input_file()},
        .help = "Tokens that carry loss: those of the completion (text rows: all), or all"},
@@ -78,7 +117,7 @@ std::vector<Option> dataset_options() {
        .group = kDataGroup,
        .commands = kData,
        .field = of(&Config::truncation),
-       .choices = words({"truncate", "drop", "error", "split"}),
+       .choices = names_of<Truncation>(),
        .pipe_lite = "split",
        .acts_when = {needs::no_input_file()},
        .help = "An example longer than context_length: cut it, leave it out, stop, or make several of it. Always "

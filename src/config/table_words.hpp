@@ -45,17 +45,6 @@ inline std::vector<Choice> dtypes() {
   return names_of<DataType>({{DataType::float32, "fp32"}, {DataType::bfloat16, "bf16"}, {DataType::float16, "fp16"}});
 }
 
-/// Words that mean the enumerators 0, 1, 2 … in order; words of features to come; further words for an enumerator.
-inline std::vector<Choice> words(std::initializer_list<const char*> built,
-                                 std::initializer_list<const char*> later = {},
-                                 std::initializer_list<Choice> synonyms = {}) {
-  std::vector<Choice> all;
-  for (const char* name : built) all.push_back({name, static_cast<int>(all.size()), true});
-  for (const auto& choice : synonyms) all.push_back(choice);
-  for (const char* name : later) all.push_back({name, 0, false});
-  return all;
-}
-
 inline Range at_least(double low) {
   return {.low = low};
 }

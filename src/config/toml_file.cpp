@@ -35,6 +35,17 @@ std::string kind_of(const toml::node& node) {
   throw BadValue(fmt::format("expected {}, got {}", type_phrase(option), kind_of(node)));
 }
 
+/// The table's entries as they stand in the file (toml++ sorts them by name).
+std::vector<std::pair<const toml::key*, const toml::node*>> in_order(const toml::table& table) {
+  std::vector<std::pair<const toml::key*, const toml::node*>> entries;
+  for (const auto& [key, node] : table) entries.emplace_back(&key, &node);
+  std::sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) {
+    const auto left = a.first->source().begin, right = b.first->source().begin;
+    return std::pair(left.line, left.column) < std::pair(right.line, right.column);
+  });
+  return entries;
+}
+
 Value list_value(const Option& option, const toml::node& node) {
   const auto* array = node.as_array();
   if (array == nullptr) return parse_value(option, *node.value<std::string>());
@@ -42,6 +53,16 @@ Value list_value(const Option& option, const toml::node& node) {
   for (const auto& item : *array) {
     if (!item.is_string()) throw BadValue(fmt::format("expected a list of strings, got {} in it", kind_of(item)));
     items.push_back(*item.value<std::string>());
+  }
+  return check_value(option, std::move(items));
+}
+
+/// A table of texts as the items name=value.
+Value pairs_value(const Option& option, const toml::table& table) {
+  std::vector<std::string> items;
+  for (const auto& [key, node] : in_order(table)) {
+    if (!node->is_string()) throw BadValue(fmt::format("expected a text for {}, got {}", key->str(), kind_of(*node)));
+    items.push_back(fmt::format("{}={}", key->str(), *node->value<std::string>()));
   }
   return check_value(option, std::move(items));
 }
@@ -92,6 +113,7 @@ Value node_value(const Option& option, const toml::node& node) {
       break;
     case Type::list:
       if (text || node.is_array()) return list_value(option, node);
+      if (option.pairs && node.is_table()) return pairs_value(option, *node.as_table());
       break;
     case Type::layers:
       if (text || node.is_integer() || node.is_array()) return layers_value(option, node);
@@ -108,17 +130,6 @@ Value node_value(const Option& option, const toml::node& node) {
       return any_text(node);
   }
   wrong_type(option, node);
-}
-
-/// The table's entries as they stand in the file (toml++ sorts them by name).
-std::vector<std::pair<const toml::key*, const toml::node*>> in_order(const toml::table& table) {
-  std::vector<std::pair<const toml::key*, const toml::node*>> entries;
-  for (const auto& [key, node] : table) entries.emplace_back(&key, &node);
-  std::sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) {
-    const auto left = a.first->source().begin, right = b.first->source().begin;
-    return std::pair(left.line, left.column) < std::pair(right.line, right.column);
-  });
-  return entries;
 }
 
 class Reader {

@@ -17,10 +17,10 @@ namespace {
 
 }  // namespace
 
-void visit_parquet(const std::filesystem::path& path, const RowVisitor&) {
+void visit_parquet(const std::filesystem::path& path, const RowVisitor&, const std::set<std::string>&) {
   refuse(path);
 }
-void visit_arrow(const std::filesystem::path& path, const RowVisitor&) {
+void visit_arrow(const std::filesystem::path& path, const RowVisitor&, const std::set<std::string>&) {
   refuse(path);
 }
 

@@ -88,7 +88,7 @@ TokenizedExample Assembler::join(std::span<const Segment> segments, std::span<co
     tokens.insert(tokens.end(), piece.begin(), piece.end());
     const bool has_end = eos_ && !tokens.empty() && !piece.empty() && tokens.back() == *eos_;
     if (segments[i].ends_turn && options_.append_eos && !has_end) tokens.push_back(*eos_);
-    if (segments[i].supervised || options_.loss_on == LossOn::everything)
+    if (!segments[i].masked && (segments[i].supervised || options_.train_on == TrainOn::all))
       add_span(example.supervised, begin, tokens.size());
   }
   if (!any_text) row.fate = AssembledRow::Fate::empty;

@@ -11,6 +11,7 @@
 #include "base/files.hpp"
 #include "base/hash.hpp"
 #include "base/strings.hpp"
+#include "data/chat_format.hpp"
 #include "data/dataset_builder.hpp"
 #include "data/sources.hpp"
 #include "data/token_store.hpp"
@@ -42,7 +43,7 @@ class TemporaryFolder {
 
 void add_source(ContentHash& hash, const ResolvedSource& source, const DataOptions& options) {
   const auto& selection = source.selection;
-  hash.add_field(name(source.format));
+  hash.add_field(config::name_of(source.format));
   hash.add_field(static_cast<std::uint64_t>(selection.first)).add_field(static_cast<std::uint64_t>(selection.skip));
   hash.add_field(selection.shuffle_seed.value_or(0)).add_field(std::uint64_t{selection.shuffle_seed.has_value()});
   hash.add_field(static_cast<std::uint64_t>(source.synthetic ? options.dataset_samples : 0));
@@ -57,9 +58,13 @@ std::string cache_key(const std::vector<ResolvedSource>& sources, const DataOpti
                       const TextEncoder& encoder) {
   ContentHash hash;
   hash.add_field(static_cast<std::uint64_t>(kTokenStoreVersion)).add_field(encoder.content_hash());
-  hash.add_field(name(options.loss_on)).add_field(name(options.truncation));
+  hash.add_field(config::name_of(options.train_on)).add_field(config::name_of(options.truncation));
   hash.add_field(static_cast<std::uint64_t>(options.context_length));
   hash.add_field(std::uint64_t{options.append_eos}).add_field(std::uint64_t{options.skip_bad_rows});
+  hash.add_field(std::uint64_t{options.for_evaluation}).add_field(std::uint64_t{!options.chat_template.empty()});
+  hash.add_field(static_cast<std::uint64_t>(options.column_mapping.size()));
+  for (const auto& [column, source] : options.column_mapping) hash.add_field(column).add_field(source);
+  hash.add_field(join(options.ignore_columns, ","));
   for (const auto& source : sources) add_source(hash, source, options);
   return hash.hex();
 }
@@ -105,6 +110,12 @@ std::shared_ptr<const TokenStore> open_cache(const fs::path& folder, const std::
   }
 }
 
+/// What was left aside beside the rows: nothing of it belongs to the cached data.
+void account_for(const std::vector<ResolvedSource>& sources, const DataOptions& options, DataReport& report) {
+  for (const auto& source : sources) report.left.insert(report.left.end(), source.left.begin(), source.left.end());
+  account_for_chat_format(options, report, report.notes);
+}
+
 }  // namespace
 
 TokenizedDataset load_dataset(const DataOptions& options, const TextEncoder& encoder, DataReport& report) {
@@ -120,6 +131,7 @@ TokenizedDataset load_dataset(const DataOptions& options, const TextEncoder& enc
   if (options.cache_folder.empty()) {
     const TemporaryFolder folder;
     build(folder.path(), sources, options, encoder, key, report);
+    account_for(sources, options, report);
     return TokenizedDataset(std::make_shared<const TokenStore>(folder.path(), key, false));
   }
   const auto folder = options.cache_folder / key;
@@ -135,6 +147,7 @@ TokenizedDataset load_dataset(const DataOptions& options, const TextEncoder& enc
     pending.commit();
     store = std::make_shared<const TokenStore>(folder, key, false);
   }
+  account_for(sources, options, report);
   report.from_cache = from_cache;
   report.cache_path = folder.string();
   report.warnings = std::move(warnings);
@@ -184,7 +197,7 @@ std::string TokenizedDataset::origin(std::int64_t index) const {
 
 std::uint64_t TokenizedDataset::row_key(std::int64_t index) const {
   const auto& found = record(index);
-  return (static_cast<std::uint64_t>(found.file) << 40) | found.row;
+  return (static_cast<std::uint64_t>(found.file) << 40) | found.unit;
 }
 
 TokenizedDataset TokenizedDataset::select(const std::vector<std::int64_t>& indices) const {

@@ -45,7 +45,7 @@ class TokenizedDataset {
   std::int64_t supervised(std::int64_t index) const;
   /// "file.jsonl:12": where the example comes from.
   std::string origin(std::int64_t index) const;
-  /// Equal for pieces of the same row, different otherwise.
+  /// Equal for pieces of the same row, different otherwise. The pieces of a text file count as rows of their own.
   std::uint64_t row_key(std::int64_t index) const;
 
   std::int64_t tokens() const { return tokens_; }

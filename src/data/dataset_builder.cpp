@@ -5,8 +5,9 @@
 #include "base/error.hpp"
 #include "base/parallel.hpp"
 #include "base/strings.hpp"
+#include "data/chat_format.hpp"
+#include "data/column_mapping.hpp"
 #include "data/numpy_random.hpp"
-#include "data/row_renderer.hpp"
 
 namespace fs = std::filesystem;
 
@@ -82,12 +83,12 @@ void DatasetBuilder::add(const ResolvedSource& source) {
 }
 
 void DatasetBuilder::add_synthetic(const ResolvedSource& source) {
-  const auto file = open_file(source.name, source.format);
+  const auto file = open_file(source.name, source);
   std::string output;
   for (std::int64_t i = 0; i < 2 * options_.context_length; ++i) output += "output";
   const nlohmann::json row = {{"instruction", "instruction"}, {"input", "input"}, {"output", output}};
   for (std::int64_t i = 0; i < options_.dataset_samples; ++i) {
-    push({.content = row, .line = i + 1, .file = nullptr}, file, rank_base_ + static_cast<std::uint64_t>(i));
+    push({.content = row, .row = i + 1}, file, rank_base_ + static_cast<std::uint64_t>(i));
   }
   flush();
   rank_base_ += static_cast<std::uint64_t>(options_.dataset_samples);
@@ -95,8 +96,8 @@ void DatasetBuilder::add_synthetic(const ResolvedSource& source) {
 
 void DatasetBuilder::add_file(const fs::path& path, const ResolvedSource& source,
                               const std::vector<std::int64_t>& ranks, std::int64_t& row_number) {
-  const auto file = open_file(path.string(), source.format);
-  visit_rows(path, [&](RawRow&& row) {
+  const auto file = open_file(path.string(), source);
+  const auto visitor = [&](RawRow&& row) {
     const auto number = row_number++;
     if (!ranks.empty()) {
       // The count and this pass read the same file; if somebody appended to it meanwhile, the new rows are not chosen.
@@ -106,14 +107,25 @@ void DatasetBuilder::add_file(const fs::path& path, const ResolvedSource& source
     }
     push(std::move(row), file, rank_base_ + static_cast<std::uint64_t>(number));
     return source.selection.first == 0 || row_number < source.selection.first;
-  });
+  };
+  visit_rows(path, visitor, mapped_sources(*mappings_[file]), &report_.unused);
 }
 
-std::uint32_t DatasetBuilder::open_file(const std::string& name, RowFormat format) {
+std::uint32_t DatasetBuilder::open_file(const std::string& name, const ResolvedSource& source) {
+  static const std::vector<MappedColumn> none;
   const auto index = writer_.add_file(name);
-  formats_.push_back(format);
-  report_.files.push_back({.path = name, .format = std::string(lorica::data::name(format)), .rows = 0});
+  formats_.push_back(source.format);
+  mappings_.push_back(source.named ? &none : &options_.column_mapping);
+  pieces_.push_back(0);
+  report_.files.push_back({.path = name, .format = std::string(config::name_of(source.format)), .rows = 0});
   return index;
+}
+
+nlohmann::json DatasetBuilder::columns_of(const RawRow& row, std::uint32_t file) const {
+  auto columns = parse_row(row, report_.files[file].path);
+  const bool has_names = !std::holds_alternative<RawRow::Document>(row.content);
+  if (has_names && !mappings_[file]->empty()) apply_mapping(columns, *mappings_[file]);
+  return columns;
 }
 
 void DatasetBuilder::push(RawRow&& row, std::uint32_t file, std::uint64_t rank) {
@@ -127,25 +139,28 @@ void DatasetBuilder::push(RawRow&& row, std::uint32_t file, std::uint64_t rank) 
 
 /// The first sound row of a file decides how the file is read. False if this row is not sound and was counted.
 bool DatasetBuilder::format_known(const RawRow& row, std::uint32_t file) {
-  if (formats_[file] != RowFormat::automatic) return true;
+  if (formats_[file] != DatasetFormat::automatic) return true;
   try {
-    formats_[file] = detect_format(parse_row(row));
+    formats_[file] = detect_format(columns_of(row, file), *mappings_[file]);
   } catch (const BadRow& error) {
-    bad_row(file, row.line, error.what());
+    count_bad(file, row, error);
     return false;
   }
-  report_.files[file].format = name(formats_[file]);
+  report_.files[file].format = config::name_of(formats_[file]);
+  if (formats_[file] == DatasetFormat::messages) check_chat_format(options_, report_.files[file].path);
   return true;
 }
 
 void DatasetBuilder::flush() {
   const auto rendered = render_pending();
   for (std::size_t i = 0; i < rendered.size(); ++i) {
-    if (!rendered[i].fault.empty()) bad_row(pending_[i].file, pending_[i].row.line, rendered[i].fault);
+    if (rendered[i].fault) count_bad(pending_[i].file, pending_[i].row, *rendered[i].fault);
   }
   const auto rows = assemble(rendered);
   for (std::size_t i = 0; i < rows.size(); ++i) {
-    if (rendered[i].fault.empty()) record(pending_[i], rows[i]);
+    if (rendered[i].fault) continue;
+    count_unused(pending_[i], rendered[i].row.unused);
+    record(pending_[i], rows[i]);
   }
   pending_.clear();
   pending_bytes_ = 0;
@@ -155,10 +170,11 @@ std::vector<DatasetBuilder::Rendered> DatasetBuilder::render_pending() const {
   std::vector<Rendered> rendered(pending_.size());
   parallel_for(static_cast<std::int64_t>(pending_.size()), 32, [&](std::int64_t begin, std::int64_t end) {
     for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
+      const auto& [row, file, rank] = pending_[i];
       try {
-        rendered[i].segments = render_row(parse_row(pending_[i].row), formats_[pending_[i].file]);
+        rendered[i].row = render_row(columns_of(row, file), formats_[file], options_);
       } catch (const BadRow& error) {
-        rendered[i].fault = error.what();
+        rendered[i].fault = error;
       }
     }
   });
@@ -170,14 +186,14 @@ std::vector<AssembledRow> DatasetBuilder::assemble(const std::vector<Rendered>& 
   std::vector<std::size_t> first_text;
   for (const auto& row : rendered) {
     first_text.push_back(texts.size());
-    for (const auto& segment : row.segments) texts.push_back(segment.text);
+    for (const auto& segment : row.row.segments) texts.push_back(segment.text);
   }
   const auto ids = encoder_.encode_batch(texts, false);
   ensure(ids.size() == texts.size(), "the tokenizer returned {} results for {} texts", ids.size(), texts.size());
   std::vector<AssembledRow> rows(rendered.size());
   parallel_for(static_cast<std::int64_t>(rendered.size()), 32, [&](std::int64_t begin, std::int64_t end) {
     for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
-      const auto& segments = rendered[i].segments;
+      const auto& segments = rendered[i].row.segments;
       rows[i] = assembler_.assemble(segments, std::span(ids).subspan(first_text[i], segments.size()));
     }
   });
@@ -185,12 +201,14 @@ std::vector<AssembledRow> DatasetBuilder::assemble(const std::vector<Rendered>& 
 }
 
 void DatasetBuilder::record(const Pending& pending, const AssembledRow& row) {
-  const auto where = [&] { return origin(pending.file, pending.row.line); };
+  const auto where = [&] { return origin(pending.file, pending.row); };
   const auto with_length = [&] { return fmt::format("{}: {} tokens", where(), format_count(row.length)); };
+  const bool is_document = std::holds_alternative<RawRow::Document>(pending.row.content);
   report_.longest_row = std::max(report_.longest_row, row.length);
   if (row.repeated_bos) report_.repeated_bos.add(where());
   if (row.truncated) {
     report_.truncated.add(with_length());
+    report_.text_truncated |= is_document;
     report_.tokens_cut += row.tokens_cut;
     report_.ends_cut += row.end_cut;
   }
@@ -210,9 +228,14 @@ void DatasetBuilder::record(const Pending& pending, const AssembledRow& row) {
     case AssembledRow::Fate::kept:
       break;
   }
+  const RowPlace place{.row = static_cast<std::uint64_t>(pending.row.row),
+                       .line = static_cast<std::uint64_t>(pending.row.line),
+                       .shares_line = pending.row.shares_line};
   for (const auto& example : row.examples) {
     const auto tokens = static_cast<std::int64_t>(example.tokens.size());
-    writer_.add(example, pending.file, static_cast<std::uint64_t>(pending.row.line), pending.rank);
+    // A text has no rows to hold out, so its pieces count as such.
+    const auto unit = is_document ? ++pieces_[pending.file] : place.row;
+    writer_.add(example, pending.file, place, unit, pending.rank);
     ++report_.examples;
     report_.tokens += tokens;
     report_.supervised += example.labels();
@@ -220,15 +243,36 @@ void DatasetBuilder::record(const Pending& pending, const AssembledRow& row) {
   }
 }
 
-void DatasetBuilder::bad_row(std::uint32_t file, std::int64_t line, const std::string& fault) {
-  const auto what = fmt::format("{}: {}", origin(file, line), fault);
-  if (!options_.skip_bad_rows)
-    raise<DataError>("{}. Mend the row, or set skip_bad_rows to go on without such rows.", what);
+void DatasetBuilder::count_unused(const Pending& pending, const std::vector<std::string>& unused) {
+  if (unused.empty() && pending.row.undecoded == nullptr) return;
+  const auto& file = report_.files[pending.file];
+  const auto leave = [&](const std::string& column) {
+    const auto& ignored = options_.ignore_columns;
+    const bool asked = std::find(ignored.begin(), ignored.end(), column) != ignored.end();
+    report_.unused.leave_aside(
+        Account::Kind::row, file.path, column,
+        asked ? "as ignore_columns asks" : fmt::format("rows are read as {}, which has no such column", file.format));
+  };
+  for (const auto& column : unused) leave(column);
+  if (pending.row.undecoded == nullptr) return;
+  for (const auto& column : *pending.row.undecoded) leave(column);
+}
+
+void DatasetBuilder::count_bad(std::uint32_t file, const RawRow& row, const BadRow& fault) {
+  const auto where = fault.line() > 0 && row.line > 0
+                         ? fmt::format("{}:{}:{}", report_.files[file].path, fault.line(), fault.column())
+                         : origin(file, row);
+  const auto what = fmt::format("{}: {}", where, fault.what());
+  if (!options_.skip_bad_rows) {
+    raise<DataError>("{}. Or set skip_bad_rows to go on without such rows.", what);
+  }
   report_.bad.add(what);
 }
 
-std::string DatasetBuilder::origin(std::uint32_t file, std::int64_t line) const {
-  return row_origin(report_.files[file].path, static_cast<std::uint64_t>(line));
+std::string DatasetBuilder::origin(std::uint32_t file, const RawRow& row) const {
+  return row_origin(report_.files[file].path, {.row = static_cast<std::uint64_t>(row.row),
+                                               .line = static_cast<std::uint64_t>(row.line),
+                                               .shares_line = row.shares_line});
 }
 
 }  // namespace lorica::data

@@ -3,12 +3,15 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "data/assembler.hpp"
 #include "data/data_file.hpp"
+#include "data/row_parser.hpp"
+#include "data/row_renderer.hpp"
 #include "data/sources.hpp"
 #include "data/token_store.hpp"
 
@@ -30,29 +33,34 @@ class DatasetBuilder {
     std::uint64_t rank;
   };
   struct Rendered {
-    std::vector<Segment> segments;
-    std::string fault;
+    RenderedRow row;
+    std::optional<BadRow> fault;
   };
 
   void add_synthetic(const ResolvedSource& source);
   void add_file(const std::filesystem::path& path, const ResolvedSource& source, const std::vector<std::int64_t>& ranks,
                 std::int64_t& row_number);
-  std::uint32_t open_file(const std::string& name, RowFormat format);
+  std::uint32_t open_file(const std::string& name, const ResolvedSource& source);
+  /// Parsed, with the columns of its file's mapping. Throws BadRow.
+  nlohmann::json columns_of(const RawRow& row, std::uint32_t file) const;
   void push(RawRow&& row, std::uint32_t file, std::uint64_t rank);
   bool format_known(const RawRow& row, std::uint32_t file);
   void flush();
   std::vector<Rendered> render_pending() const;
   std::vector<AssembledRow> assemble(const std::vector<Rendered>& rendered) const;
   void record(const Pending& pending, const AssembledRow& row);
-  void bad_row(std::uint32_t file, std::int64_t line, const std::string& fault);
-  std::string origin(std::uint32_t file, std::int64_t line) const;
+  void count_unused(const Pending& pending, const std::vector<std::string>& unused);
+  void count_bad(std::uint32_t file, const RawRow& row, const BadRow& fault);
+  std::string origin(std::uint32_t file, const RawRow& row) const;
 
   const DataOptions& options_;
   const TextEncoder& encoder_;
   TokenStoreWriter& writer_;
   DataReport& report_;
   Assembler assembler_;
-  std::vector<RowFormat> formats_;  ///< by file
+  std::vector<DatasetFormat> formats_;                      ///< by file
+  std::vector<const std::vector<MappedColumn>*> mappings_;  ///< by file
+  std::vector<std::uint64_t> pieces_;                       ///< by file: examples made of it
   std::vector<Pending> pending_;
   std::size_t pending_bytes_ = 0;
   std::uint64_t rank_base_ = 0;  ///< ranks of the sources before

@@ -36,8 +36,8 @@ void match(const fs::path& folder, Parts::const_iterator part, Parts::const_iter
     }
     return;
   }
-  if (!is_glob(*part)) {
-    const auto path = folder / *part;
+  const auto path = folder / *part;
+  if (!is_glob(*part) || fs::exists(path, ignored)) {  // "set[v2]" may be a folder's own name
     if (last && fs::is_regular_file(path, ignored)) found.push_back(path);
     if (!last && fs::is_directory(path, ignored)) match(path, std::next(part), end, found);
     return;
@@ -54,6 +54,14 @@ void match(const fs::path& folder, Parts::const_iterator part, Parts::const_iter
 
 bool is_glob(const std::string& pattern) {
   return pattern.find_first_of("*?[") != std::string::npos;
+}
+
+std::vector<fs::path> files_below(const fs::path& folder) {
+  const Parts everything{"**"};
+  std::vector<fs::path> found;
+  match(folder, everything.begin(), everything.end(), found);
+  std::sort(found.begin(), found.end());
+  return found;
 }
 
 std::vector<fs::path> expand_glob(const std::string& pattern) {

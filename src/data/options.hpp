@@ -6,37 +6,25 @@
 #include <string>
 #include <vector>
 
+#include "config/data_vocabulary.hpp"
+
 namespace lorica::data {
 
-/// How the columns of a row become text.
-enum class RowFormat {
-  automatic,          ///< from the columns of each file's first row
-  text,               ///< `text`: trained on from the first token to the last
-  instruction,        ///< `instruction`, `input` (may be missing or empty), `output`: the alpaca template
-  prompt_completion,  ///< `prompt`, `completion`: as they are
-  question_answer,    ///< `question`, `answer`: the orca_math template
-  context_question,   ///< `context`, `question`, `answer`: the sql template
-  human_assistant,    ///< `text` of "### Human: …### Assistant: …": the guanaco template
-  messages,           ///< `messages` [{role, content}] or `conversations` [{from, value}]: the chat template
-};
+using config::DatasetFormat;
+using config::TrainOn;
+using config::Truncation;
 
-/// What to do with an example longer than context_length.
-enum class Truncation {
-  truncate,  ///< keep its first context_length tokens
-  drop,      ///< leave the example out
-  error,     ///< stop, naming the row
-  split,     ///< cut it into pieces; every piece starts with the tokenizer's own prefix (BOS) and no label is lost
-};
-
-enum class LossOn {
-  completions,  ///< answers and their terminators only
-  everything,   ///< prompts too
+/// `column` of a row is read from what the data call `source`, which may be "a.b" for b inside of a.
+struct MappedColumn {
+  std::string column;
+  std::string source;
+  bool operator==(const MappedColumn&) const = default;
 };
 
 /// One data set: a name or files.
 struct DataSource {
-  /// alpaca, alpaca_sample, dummy, guanaco, sql, orca_math; or a file (.json, .jsonl, .txt, .parquet, .arrow), a folder
-  /// of such files, or a glob ("data/*.jsonl", "data/**/*.txt").
+  /// alpaca, alpaca_sample, dummy, guanaco, sql, orca_math; or a file (data_file_kinds()), a folder of such files, or a
+  /// glob ("data/*.jsonl", "data/**/*.txt").
   std::string dataset;
   /// Where the files of a data set given by name are (file, folder or glob). Empty: a folder or file of that name here,
   /// then DataOptions::hub_caches.
@@ -47,8 +35,10 @@ struct DataOptions {
   std::vector<DataSource> sources;       ///< read in order; must not be empty
   std::vector<DataSource> eval_sources;  ///< separate files for evaluation; may be empty
 
-  RowFormat format = RowFormat::automatic;  ///< for sources given as files; named ones have their own
-  LossOn loss_on = LossOn::completions;
+  DatasetFormat format = DatasetFormat::automatic;  ///< for sources given as files; named ones have their own
+  std::vector<MappedColumn> column_mapping;         ///< the same
+  std::vector<std::string> ignore_columns;          ///< of rows: left aside, whatever they may mean
+  TrainOn train_on = TrainOn::completion;
   Truncation truncation = Truncation::truncate;
   std::int64_t context_length = 512;   ///< tokens an example may have, BOS and EOS included; > 1
   bool append_eos = true;              ///< end every text and answer with the EOS token, which carries loss
@@ -59,19 +49,16 @@ struct DataOptions {
   double eval_fraction = 0;     ///< part of the training rows kept for evaluation, in [0, 1); seeded choice
   std::int64_t eval_first = 0;  ///< or: this many of the first rows; at most one of the three ways may be given
 
+  /// What the model has as its chat template; "" if it has none. See data/chat_format.hpp.
+  std::string chat_template;
+  bool for_evaluation = false;  ///< of folders and globs, the evaluation split is read, not the training split
+
   /// Hugging Face cache folders to look for named data sets in (…/huggingface/hub, …/huggingface/datasets).
   std::vector<std::filesystem::path> hub_caches;
   /// Where tokenized data are kept. Empty: a temporary file that is gone when the process ends.
   std::filesystem::path cache_folder;
 };
 
-/// "auto", "text", "instruction", … for options and messages. parse_… throw ConfigError naming the choices.
-std::string_view name(RowFormat format);
-std::string_view name(Truncation truncation);
-std::string_view name(LossOn loss_on);
-RowFormat parse_row_format(std::string_view text);
-Truncation parse_truncation(std::string_view text);
-LossOn parse_loss_on(std::string_view text);
 /// The names that DataSource::dataset knows.
 const std::vector<std::string>& dataset_names();
 

@@ -28,6 +28,15 @@ void Incident::add(std::string what) {
   if (examples.size() < kNamedRows) examples.push_back(std::move(what));
 }
 
+Account DataReport::account() const {
+  Account all = unused;
+  all.add(notes);
+  for (const auto& file : left) {
+    all.leave_aside(Account::Kind::file, file.path.parent_path().string(), file.path.filename().string(), file.reason);
+  }
+  return all;
+}
+
 std::string DataReport::text() const {
   const double share = tokens > 0 ? static_cast<double>(supervised) / static_cast<double>(tokens) : 0.0;
   std::string text =
@@ -47,6 +56,8 @@ std::string DataReport::text() const {
   append_incident(text, truncated,
                   fmt::format("truncated to context_length: {} cut, {} lost {} end", counted(tokens_cut, "token"),
                               counted(ends_cut, "answer"), ends_cut == 1 ? "its" : "their"));
+  if (text_truncated)
+    text += "    a text file is one example: --truncation split makes several of it and loses nothing\n";
   append_incident(text, dropped, "left out: longer than context_length");
   append_incident(text, split, "cut into pieces of context_length");
   append_incident(text, repeated_bos, "began with BOS themselves: one is kept");
@@ -75,7 +86,7 @@ void from_json(const nlohmann::json& json, FileReport& file) {
   json.at("rows").get_to(file.rows);
 }
 
-// from_cache, cache_path and warnings belong to one run, not to the data, and are not kept.
+// left, notes, from_cache, cache_path and warnings belong to one run, not to the data, and are not kept.
 void to_json(nlohmann::json& json, const DataReport& report) {
   json = {{"files", report.files},
           {"rows_read", report.rows_read},
@@ -83,6 +94,8 @@ void to_json(nlohmann::json& json, const DataReport& report) {
           {"empty", report.empty},
           {"unsupervised", report.unsupervised},
           {"truncated", report.truncated},
+          {"text_truncated", report.text_truncated},
+          {"unused", report.unused.to_json()},
           {"dropped", report.dropped},
           {"split", report.split},
           {"repeated_bos", report.repeated_bos},
@@ -102,6 +115,8 @@ void from_json(const nlohmann::json& json, DataReport& report) {
   json.at("empty").get_to(report.empty);
   json.at("unsupervised").get_to(report.unsupervised);
   json.at("truncated").get_to(report.truncated);
+  json.at("text_truncated").get_to(report.text_truncated);
+  report.unused = Account::from_json(json.at("unused"));
   json.at("dropped").get_to(report.dropped);
   json.at("split").get_to(report.split);
   json.at("repeated_bos").get_to(report.repeated_bos);

@@ -6,6 +6,9 @@
 #include <string>
 #include <vector>
 
+#include "base/account.hpp"
+#include "data/split_names.hpp"
+
 namespace lorica::data {
 
 struct FileReport {
@@ -23,14 +26,15 @@ struct Incident {
 
 struct DataReport {
   std::vector<FileReport> files;
-  std::int64_t rows_read = 0;  ///< rows seen, after a named data set's own selection
-  Incident bad;                ///< malformed or lacking a column; only with skip_bad_rows
-  Incident empty;              ///< no token at all
-  Incident unsupervised;       ///< no token that carries loss: left out
-  Incident truncated;          ///< cut to context_length
-  Incident dropped;            ///< longer than context_length and left out
-  Incident split;              ///< cut into pieces
-  Incident repeated_bos;       ///< the text itself began with BOS; one is kept
+  std::int64_t rows_read = 0;   ///< rows seen, after a named data set's own selection
+  Incident bad;                 ///< malformed or lacking a column; only with skip_bad_rows
+  Incident empty;               ///< no token at all
+  Incident unsupervised;        ///< no token that carries loss: left out
+  Incident truncated;           ///< cut to context_length
+  bool text_truncated = false;  ///< a whole text file is among them
+  Incident dropped;             ///< longer than context_length and left out
+  Incident split;               ///< cut into pieces
+  Incident repeated_bos;        ///< the text itself began with BOS; one is kept
 
   std::int64_t examples = 0;         ///< what training sees
   std::int64_t tokens = 0;           ///< of them
@@ -40,10 +44,16 @@ struct DataReport {
   std::int64_t longest_row = 0;      ///< tokens of the longest row, before any cut
   std::int64_t longest_example = 0;  ///< tokens of the longest example
 
+  Account unused;              ///< columns of rows, and keys of files, that nothing reads
+  std::vector<LeftFile> left;  ///< files that were found beside those read, and why not
+  Account notes;               ///< what else was left aside in this run
+
   bool from_cache = false;
   std::string cache_path;             ///< empty if nothing is kept
   std::vector<std::string> warnings;  ///< for instance a cache that had to be rebuilt
 
+  /// All that was left aside: `unused`, `left` and `notes`.
+  Account account() const;
   /// A few lines for the run's log.
   std::string text() const;
 };

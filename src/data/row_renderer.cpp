@@ -2,127 +2,139 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
+#include <optional>
 
 #include "base/error.hpp"
 #include "base/strings.hpp"
+#include "data/column_mapping.hpp"
+#include "data/conversation.hpp"
+#include "data/row_keys.hpp"
+#include "data/row_parser.hpp"
+#include "data/row_reader.hpp"
 
 namespace lorica::data {
 namespace {
 
 using Json = nlohmann::json;
 
-template <class... Args>
-[[noreturn]] void bad_row(fmt::format_string<Args...> format, Args&&... args) {
-  throw BadRow(fmt::format(format, std::forward<Args>(args)...));
-}
-
-std::string columns_of(const Json& row) {
-  std::vector<std::string> names;
-  for (const auto& [name, value] : row.items()) names.push_back(name);
-  return names.empty() ? "none" : join(names, ", ");
-}
-
-bool has(const Json& row, const char* column) {
-  return row.contains(column);
-}
-
-std::string column_text(const Json& row, const std::string& column, bool may_be_missing) {
-  const auto found = row.find(column);
-  if (found == row.end() || found->is_null()) {
-    if (may_be_missing) return {};
-    if (found == row.end()) bad_row("the column '{}' is missing; the row has {}", column, columns_of(row));
-    bad_row("the column '{}' is null", column);
-  }
-  if (!found->is_string()) bad_row("the column '{}' must be text, not {}", column, found->type_name());
-  return found->get<std::string>();
-}
-
-std::vector<Segment> render_template(const Json& row, const char* template_name, std::string_view answer_field) {
+std::vector<Segment> render_template(RowReader& row, const char* template_name, const char* answer_column) {
   const auto& chosen = prompt_template(template_name);
   std::map<std::string, std::string> fields;
-  for (const auto& field : required_fields(chosen)) fields[field] = column_text(row, field, false);
-  const std::string optional(chosen.optional_field);
-  if (!optional.empty()) fields[optional] = column_text(row, optional, true);
-  const auto answer = column_text(row, std::string(answer_field), false);
-  return {{.text = render_prompt(chosen, fields)}, {.text = answer, .supervised = true, .ends_turn = true}};
+  for (const auto& field : required_fields(chosen)) fields[field] = row.text(field);
+  return {{.text = render_prompt(chosen, fields)},
+          {.text = row.text(answer_column), .supervised = true, .ends_turn = true}};
 }
 
-/// OpenAI's {role, content} and ShareGPT's {from, value}.
-std::vector<Turn> turns_of(const Json& row) {
-  static const std::map<std::string, std::string> share_gpt_roles = {
-      {"human", "user"}, {"gpt", "assistant"}, {"function_response", "tool"}};
-  const char* column = has(row, "messages") ? "messages" : "conversations";
-  if (!has(row, column)) bad_row("the column 'messages' is missing; the row has {}", columns_of(row));
-  const auto& list = row.at(column);
-  if (!list.is_array() || list.empty()) bad_row("the column '{}' must be a list of turns, with at least one", column);
-  std::vector<Turn> turns;
+/// [["question", "answer"], …], as LLaMA-Factory's alpaca rows have it.
+std::vector<std::pair<std::string, std::string>> read_history(RowReader& row) {
+  row.use("history");
+  std::vector<std::pair<std::string, std::string>> history;
+  if (!row.has("history")) return history;
+  const auto& list = row.value("history");
+  const auto is_turn = [](const Json& turn) {
+    return turn.is_array() && turn.size() == 2 && turn[0].is_string() && turn[1].is_string();
+  };
+  if (!list.is_array()) bad_row("the column 'history' must be a list of [instruction, answer], not {}", kind_of(list));
   for (const auto& turn : list) {
-    if (!turn.is_object()) bad_row("turn {} of '{}' must be an object with role and content", turns.size() + 1, column);
-    const bool share_gpt = has(turn, "from");
-    auto role = column_text(turn, share_gpt ? "from" : "role", false);
-    const auto alias = share_gpt_roles.find(role);
-    if (share_gpt && alias != share_gpt_roles.end()) role = alias->second;
-    turns.push_back({.role = std::move(role), .content = column_text(turn, share_gpt ? "value" : "content", false)});
+    if (!is_turn(turn)) bad_row("turn {} of 'history' must be [instruction, answer], two texts", history.size() + 1);
+    history.emplace_back(turn[0].get<std::string>(), turn[1].get<std::string>());
   }
-  return turns;
+  return history;
+}
+
+std::vector<Segment> render_instruction(RowReader& row) {
+  Instruction parts{.instruction = row.text("instruction"),
+                    .input = row.optional_text("input"),
+                    .output = row.text("output"),
+                    .system = {},
+                    .history = read_history(row)};
+  for (const auto* column : {"system", "system_prompt", "system_message"}) {
+    const auto text = row.optional_text(column);
+    if (!text.empty() && !parts.system.empty() && parts.system != text) {
+      bad_row("the column '{}' is a second system prompt", column);
+    }
+    if (!text.empty()) parts.system = text;
+  }
+  return instruction_segments(parts);
+}
+
+std::vector<Segment> segments_of(RowReader& row, DatasetFormat format) {
+  switch (format) {
+    case DatasetFormat::text:
+      return {{.text = row.text("text"), .supervised = true, .ends_turn = true}};
+    case DatasetFormat::instruction:
+      return render_instruction(row);
+    case DatasetFormat::prompt_completion:
+      if (is_turn_pair(row.row())) {
+        bad_row("'prompt' and 'completion' are conversations, not texts: set dataset_format to messages");
+      }
+      return render_template(row, "none", "completion");
+    case DatasetFormat::question_answer:
+      return render_template(row, "orca_math", "answer");
+    case DatasetFormat::context_question:
+      return render_template(row, "sql", "answer");
+    case DatasetFormat::human_assistant:
+      return human_assistant_segments(row.text("text"));
+    case DatasetFormat::messages:
+      return chat_segments(read_conversation(row));
+    case DatasetFormat::automatic:
+      break;
+  }
+  raise<Error>("internal error: a row format that was not detected");
+}
+
+template <class Has>
+std::optional<DatasetFormat> format_of(const Has& has, const Json& row) {
+  if (has("messages") || has("conversations")) return DatasetFormat::messages;
+  if (has("prompt") && has("completion")) {
+    return is_turn_pair(row) ? DatasetFormat::messages : DatasetFormat::prompt_completion;
+  }
+  if (has("instruction") && has("output")) return DatasetFormat::instruction;
+  if (has("question") && has("answer")) {
+    return has("context") ? DatasetFormat::context_question : DatasetFormat::question_answer;
+  }
+  if (has("text")) return DatasetFormat::text;
+  return std::nullopt;
+}
+
+[[noreturn]] void raise_unknown_columns(const Json& row) {
+  // What kind of data it is says more than the names that are missing.
+  for (const auto& [key, value] : row.items()) refuse_meaning(key, value, DatasetFormat::automatic);
+  if (row.contains("input_ids"))
+    bad_row("the rows are tokenized already (input_ids), and Lorica tokenizes text itself");
+  const auto mapping = suggest_mapping(row);
+  bad_row(
+      "can't tell what to train on from the columns {}; needed are text, or prompt and completion, or instruction, "
+      "(input) and output, or (context,) question and answer, or messages. Say which column is which: "
+      "column_mapping \"{}\"{}",
+      RowReader(row, {}).columns(), mapping.empty() ? "prompt=…,completion=…" : mapping,
+      mapping.empty() ? " or \"text=…\"" : "");
 }
 
 }  // namespace
 
-Json parse_row(const RawRow& row) {
-  if (const auto* document = std::get_if<RawRow::Document>(&row.content))
-    return {{"text", std::string(document->text)}};
-  if (const auto* value = std::get_if<Json>(&row.content)) return *value;
-  Json parsed;
-  try {
-    parsed = Json::parse(std::get<RawRow::Json>(row.content).text);
-  } catch (const Json::exception& error) {
-    bad_row("malformed JSON: {}", error.what());
-  }
-  if (!parsed.is_object()) bad_row("a row must be an object with named columns, not {}", parsed.type_name());
-  return parsed;
+DatasetFormat detect_format(const Json& row, const std::vector<MappedColumn>& mapping) {
+  const auto is_mapped = [&](const char* column) {
+    return std::any_of(mapping.begin(), mapping.end(), [&](const auto& mapped) { return mapped.column == column; });
+  };
+  if (const auto format = format_of(is_mapped, row)) return *format;
+  if (const auto format = format_of([&](const char* column) { return row.contains(column); }, row)) return *format;
+  raise_unknown_columns(row);
 }
 
-RowFormat detect_format(const Json& row) {
-  if (has(row, "messages") || has(row, "conversations")) return RowFormat::messages;
-  if (has(row, "prompt") && has(row, "completion")) return RowFormat::prompt_completion;
-  if (has(row, "instruction") && has(row, "output")) return RowFormat::instruction;
-  if (has(row, "question") && has(row, "answer")) {
-    return has(row, "context") ? RowFormat::context_question : RowFormat::question_answer;
-  }
-  if (has(row, "text")) return RowFormat::text;
-  bad_row(
-      "can't tell what to train on from the columns {}; needed are text, or instruction (input) output, or prompt "
-      "completion, or "
-      "(context) question answer, or messages",
-      columns_of(row));
-}
-
-std::vector<Segment> render_row(const Json& row, RowFormat format) {
+RenderedRow render_row(const Json& row, DatasetFormat format, const DataOptions& options) {
+  RowReader reader(row, options.ignore_columns);
+  if (!options.for_evaluation && !reader.ignores("split")) refuse_evaluation_row(row);
   try {
-    switch (format) {
-      case RowFormat::text:
-        return {{.text = column_text(row, "text", false), .supervised = true, .ends_turn = true}};
-      case RowFormat::instruction:
-        return render_template(row, "alpaca", "output");
-      case RowFormat::prompt_completion:
-        return render_template(row, "none", "completion");
-      case RowFormat::question_answer:
-        return render_template(row, "orca_math", "answer");
-      case RowFormat::context_question:
-        return render_template(row, "sql", "answer");
-      case RowFormat::human_assistant:
-        return human_assistant_segments(column_text(row, "text", false));
-      case RowFormat::messages:
-        return chat_segments(turns_of(row));
-      case RowFormat::automatic:
-        break;
-    }
+    RenderedRow rendered;
+    rendered.segments = segments_of(reader, format);
+    rendered.unused = reader.unread(format);
+    return rendered;
   } catch (const DataError& error) {
     throw BadRow(error.what());
   }
-  raise<Error>("internal error: a row format that was not detected");
 }
 
 }  // namespace lorica::data

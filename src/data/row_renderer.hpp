@@ -2,30 +2,25 @@
 #pragma once
 
 #include <nlohmann/json.hpp>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
-#include "data/data_file.hpp"
 #include "data/options.hpp"
 #include "data/templates.hpp"
 
 namespace lorica::data {
 
-/// What is wrong with a row; the caller adds the file and line.
-class BadRow : public std::runtime_error {
- public:
-  using std::runtime_error::runtime_error;
-};
-
-/// Parses a row's JSON. A document has the one column `text`. Throws BadRow.
-nlohmann::json parse_row(const RawRow& row);
-
 /// The format whose columns the row has: messages, conversations, prompt + completion, instruction + output, context +
-/// question + answer, question + answer, text; the first in this order. Throws BadRow naming the columns that it has.
-RowFormat detect_format(const nlohmann::json& row);
+/// question + answer, question + answer, text; the first in this order, among the mapped columns if they make one.
+/// Throws BadRow: it names the columns that the row has and a mapping that would do, or what kind of data this is.
+DatasetFormat detect_format(const nlohmann::json& row, const std::vector<MappedColumn>& mapping = {});
 
-/// Throws BadRow: a column is missing or is not text, an unknown role.
-std::vector<Segment> render_row(const nlohmann::json& row, RowFormat format);
+struct RenderedRow {
+  std::vector<Segment> segments;
+  std::vector<std::string> unused;  ///< columns that the format doesn't use, and keys of turns ("messages[].name")
+};
+/// Throws BadRow: a column is missing or is not text, an unknown role, a column that changes what the row means and
+/// that the format can't carry.
+RenderedRow render_row(const nlohmann::json& row, DatasetFormat format, const DataOptions& options);
 
 }  // namespace lorica::data

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "data/options.hpp"
+#include "data/split_names.hpp"
 
 namespace lorica::data {
 
@@ -25,12 +26,16 @@ struct Selection {
 struct ResolvedSource {
   std::string name;  ///< as the user gave it
   std::vector<std::filesystem::path> files = {};
-  RowFormat format = RowFormat::automatic;
+  std::vector<LeftFile> left = {};  ///< files beside them that are not read
+  DatasetFormat format = DatasetFormat::automatic;
   Selection selection = {};
+  bool named = false;      ///< of a known name: its columns are known, too
   bool synthetic = false;  ///< `dummy`: rows are made, not read
 };
 
-/// Finds the files of a source. Throws DataError that says which file is needed and where it was looked for.
+/// Finds the files of a source: of a folder or a glob, those of the split that `options.for_evaluation` asks for.
+/// Throws DataError that says which file is needed and where it was looked for, or which files are there and don't
+/// serve.
 ResolvedSource resolve_source(const DataSource& source, const DataOptions& options);
 
 }  // namespace lorica::data

@@ -30,9 +30,19 @@ TrainAndEval divide(const TokenizedDataset& dataset, const std::unordered_set<st
 
 void check_sides(std::int64_t rows, std::int64_t eval_rows) {
   if (eval_rows < 1 || eval_rows >= rows) {
-    raise<DataError>("of {} rows, {} would be kept for evaluation: nothing would be left for the other side", rows,
-                     eval_rows);
+    raise<DataError>(
+        "of {} row{}, {} would be kept for evaluation: nothing would be left for the other side{}", rows,
+        rows == 1 ? "" : "s", eval_rows,
+        rows == 1 ? ". A text file counts as one row, unless truncation split makes several examples of it" : "");
   }
+}
+
+/// What one side left and the other reads was not left aside.
+void forget_read_files(DataReport& report, const DataReport& other) {
+  std::erase_if(report.left, [&](const LeftFile& left) {
+    return std::any_of(other.files.begin(), other.files.end(),
+                       [&](const FileReport& file) { return file.path == left.path.string(); });
+  });
 }
 
 }  // namespace
@@ -73,7 +83,11 @@ TrainAndEval load_train_and_eval(const DataOptions& options, const TextEncoder& 
   if (options.eval_sources.empty()) return {.train = dataset, .eval = {}};
   auto eval_options = options;
   eval_options.sources = options.eval_sources;
-  return {.train = dataset, .eval = load_dataset(eval_options, encoder, eval_report)};
+  eval_options.for_evaluation = true;
+  TrainAndEval sides{.train = dataset, .eval = load_dataset(eval_options, encoder, eval_report)};
+  forget_read_files(report, eval_report);
+  forget_read_files(eval_report, report);
+  return sides;
 }
 
 }  // namespace lorica::data

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "base/error.hpp"
 #include "base/strings.hpp"
@@ -145,20 +146,48 @@ std::vector<Segment> human_assistant_segments(std::string_view text) {
   return segments;
 }
 
+std::vector<Segment> instruction_segments(const Instruction& row) {
+  const auto& alpaca = prompt_template("alpaca");
+  const auto prompt_of = [&](const std::string& instruction, const std::string& input) {
+    return render_prompt(alpaca, {{"instruction", instruction}, {"input", input}});
+  };
+  const auto final_prompt = prompt_of(row.instruction, row.input);
+  constexpr std::string_view kTurn = "### Instruction:\n";
+  const auto turn_of = [&](const std::string& prompt) { return prompt.substr(prompt.find(kTurn)); };
+  std::string opening = row.system.empty() ? final_prompt.substr(0, final_prompt.find(kTurn)) : row.system + "\n\n";
+  std::vector<Segment> segments;
+  for (const auto& [question, answer] : row.history) {
+    segments.push_back({.text = opening + turn_of(prompt_of(question, ""))});
+    segments.push_back({.text = answer, .supervised = true, .ends_turn = true});
+    opening = "\n\n";
+  }
+  segments.push_back({.text = opening + turn_of(final_prompt)});
+  segments.push_back({.text = row.output, .supervised = true, .ends_turn = true});
+  return segments;
+}
+
 std::vector<Segment> chat_segments(const std::vector<Turn>& turns) {
   std::vector<Segment> segments;
   std::string plain;  // everything since the last answer, tokenized as one text
+  const auto end_plain = [&] {
+    if (!plain.empty()) segments.push_back({.text = std::exchange(plain, "")});
+  };
   for (const auto& turn : turns) {
+    using Loss = Turn::Loss;
+    const bool answer = turn.role == "assistant";
     plain += chat_header(turn.role);
-    if (turn.role != "assistant") {
-      plain += turn.content + "\n\n";
-      continue;
+    if (answer || turn.loss == Loss::always || turn.loss == Loss::never) {
+      end_plain();
+      segments.push_back({.text = turn.content,
+                          .supervised = turn.loss == Loss::always || (answer && turn.loss == Loss::by_role),
+                          .ends_turn = answer,
+                          .masked = turn.loss == Loss::never});
+    } else {
+      plain += turn.content;
     }
-    segments.push_back({.text = std::move(plain)});
-    segments.push_back({.text = turn.content, .supervised = true, .ends_turn = true});
-    plain.clear();
+    if (!answer) plain += "\n\n";
   }
-  if (!plain.empty()) segments.push_back({.text = std::move(plain)});
+  end_plain();
   return segments;
 }
 

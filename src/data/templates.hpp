@@ -5,6 +5,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace lorica::data {
@@ -38,20 +39,38 @@ std::string render_question(std::string_view template_name, std::string_view que
 /// A piece of an example's text.
 struct Segment {
   std::string text;
-  bool supervised = false;  ///< carries loss under LossOn::completions
+  bool supervised = false;  ///< carries loss under TrainOn::completion
   bool ends_turn = false;   ///< followed by EOS, which carries loss if the text does
+  bool masked = false;      ///< carries no loss, whatever is trained on; nor does its EOS
 };
 
 /// Splits guanaco's text at the first "### Assistant: ": everything before it is the prompt.
 std::vector<Segment> human_assistant_segments(std::string_view text);
 
+/// An instruction with what LLaMA-Factory's rows may add to it.
+struct Instruction {
+  std::string instruction, input, output;
+  std::string system;                                        ///< replaces the template's opening sentences
+  std::vector<std::pair<std::string, std::string>> history;  ///< earlier instructions and answers, which carry loss
+};
+/// The alpaca template: opening sentences, "### Instruction:\n…\n\n### Response:…" and EOS for each earlier turn, and
+/// a blank line between turns.
+std::vector<Segment> instruction_segments(const Instruction& instruction);
+
 /// A turn of a conversation; roles: system, user, assistant, tool.
 struct Turn {
+  enum class Loss {
+    by_role,    ///< an assistant's turn carries loss
+    as_prompt,  ///< none, whoever speaks, unless all is trained on
+    always,
+    never,
+  };
   std::string role;
   std::string content;
+  Loss loss = Loss::by_role;
 };
 /// The plain chat template: "### System:\n…\n\n", "### User:\n…\n\n", "### Tool:\n…\n\n", "### Assistant:\n…" and EOS.
-/// Assistant texts and their EOS carry loss, headers do not.
+/// Assistant texts and their EOS carry loss, headers do not; Turn::loss may say otherwise of a turn.
 std::vector<Segment> chat_segments(const std::vector<Turn>& turns);
 /// The same as one text, ready for the next answer; `terminator` is EOS's text.
 std::string render_chat(const std::vector<Turn>& turns, std::string_view terminator);

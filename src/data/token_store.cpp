@@ -95,13 +95,13 @@ void TokenStore::check_records(const fs::path& folder) const {
 }
 
 std::string TokenStore::origin(const ExampleRecord& example) const {
-  return row_origin(files_.at(example.file), example.row);
+  return row_origin(files_.at(example.file), {example.row, example.line, example.shares_line != 0});
 }
 
-std::string row_origin(const std::string& file, std::uint64_t row) {
-  const auto end = fs::path(file).extension();
-  const bool has_lines = end == ".json" || end == ".jsonl" || end == ".txt";
-  return has_lines ? fmt::format("{}:{}", file, row) : fmt::format("{}: row {}", file, row);
+std::string row_origin(const std::string& file, const RowPlace& place) {
+  auto text = place.line > 0 ? fmt::format("{}:{}", file, place.line) : file;
+  if (place.line == 0 || place.shares_line) text += fmt::format(": row {}", place.row);
+  return text;
 }
 
 /// A binary file that says why it could not be written.
@@ -142,14 +142,18 @@ std::uint32_t TokenStoreWriter::add_file(std::string name) {
   return static_cast<std::uint32_t>(files_.size() - 1);
 }
 
-void TokenStoreWriter::add(const TokenizedExample& example, std::uint32_t file, std::uint64_t row, std::uint64_t rank) {
+void TokenStoreWriter::add(const TokenizedExample& example, std::uint32_t file, const RowPlace& place,
+                           std::uint64_t unit, std::uint64_t rank) {
   const ExampleRecord record{.first_token = token_count_,
                              .first_span = span_count_,
                              .tokens = static_cast<std::uint32_t>(example.tokens.size()),
                              .spans = static_cast<std::uint32_t>(example.supervised.size()),
                              .supervised = static_cast<std::uint32_t>(example.labels()),
                              .file = file,
-                             .row = row};
+                             .row = place.row,
+                             .line = place.line,
+                             .unit = unit,
+                             .shares_line = place.shares_line ? 1U : 0U};
   tokens_->write(std::span<const std::int32_t>(example.tokens));
   spans_->write(std::span<const Span>(example.supervised));
   examples_->write(std::span<const ExampleRecord>(&record, 1));

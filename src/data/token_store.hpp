@@ -22,18 +22,28 @@
 namespace lorica::data {
 
 /// Part of every cache key: a new number when the format or the meaning of an option changes.
-inline constexpr int kTokenStoreVersion = 1;
+inline constexpr int kTokenStoreVersion = 2;
 
 struct ExampleRecord {
   std::uint64_t first_token = 0;
   std::uint64_t first_span = 0;
   std::uint32_t tokens = 0;
   std::uint32_t spans = 0;
-  std::uint32_t supervised = 0;  ///< labels that carry loss
-  std::uint32_t file = 0;        ///< index into the source files
-  std::uint64_t row = 0;         ///< line or row number in it
+  std::uint32_t supervised = 0;   ///< labels that carry loss
+  std::uint32_t file = 0;         ///< index into the source files
+  std::uint64_t row = 0;          ///< its number in the file, from 1
+  std::uint64_t line = 0;         ///< in the file, from 1; 0: it has no lines
+  std::uint64_t unit = 0;         ///< of one file: examples with the same one stay on one side of an evaluation split
+  std::uint32_t shares_line = 0;  ///< 1: other rows start in the same line
+  std::uint32_t reserved = 0;
 };
-static_assert(sizeof(ExampleRecord) == 40);
+static_assert(sizeof(ExampleRecord) == 64);
+
+/// Where a row stands in its file.
+struct RowPlace {
+  std::uint64_t row = 0, line = 0;  ///< as in ExampleRecord
+  bool shares_line = false;
+};
 
 class TokenStore {
  public:
@@ -74,7 +84,9 @@ class TokenStoreWriter {
   /// Index of a source file for add().
   std::uint32_t add_file(std::string name);
   /// `rank` orders the examples of a store that is finished with sort_by_rank.
-  void add(const TokenizedExample& example, std::uint32_t file, std::uint64_t row, std::uint64_t rank);
+  /// `unit`: ExampleRecord::unit.
+  void add(const TokenizedExample& example, std::uint32_t file, const RowPlace& place, std::uint64_t unit,
+           std::uint64_t rank);
   std::int64_t examples() const { return static_cast<std::int64_t>(example_count_); }
   /// Writes what is left and the meta data. Nothing may be added afterwards.
   void finish(const std::string& key, const DataReport& report, bool sort_by_rank);
@@ -89,8 +101,8 @@ class TokenStoreWriter {
   std::uint64_t token_count_ = 0, span_count_ = 0, example_count_ = 0;
 };
 
-/// "file.jsonl:12", or "file.parquet: row 12" where rows have no lines.
-std::string row_origin(const std::string& file, std::uint64_t row);
+/// "file.jsonl:12", "file.json:1: row 12" where several rows share a line, "file.parquet: row 12" where there are none.
+std::string row_origin(const std::string& file, const RowPlace& place);
 
 /// A checksum of a file's content, on all threads. Pages are let go as it goes along, so that a large file does not
 /// fill memory.

@@ -3,11 +3,11 @@
 #include <unistd.h>
 
 #include <cstdlib>
-#include <map>
 
 #include "base/error.hpp"
 #include "base/log.hpp"
 #include "base/strings.hpp"
+#include "data/column_mapping.hpp"
 #include "data/preview.hpp"
 #include "io/hub.hpp"
 
@@ -31,23 +31,14 @@ std::vector<data::DataSource> sources(const std::vector<std::string>& names, con
 }  // namespace
 
 data::DataOptions data_options(const config::Config& config) {
-  static const std::map<config::DatasetFormat, data::RowFormat> formats{
-      {config::DatasetFormat::automatic, data::RowFormat::automatic},
-      {config::DatasetFormat::text, data::RowFormat::text},
-      {config::DatasetFormat::instruction, data::RowFormat::instruction},
-      {config::DatasetFormat::prompt_completion, data::RowFormat::prompt_completion},
-      {config::DatasetFormat::messages, data::RowFormat::messages}};
-  static const std::map<config::Truncation, data::Truncation> truncations{
-      {config::Truncation::truncate, data::Truncation::truncate},
-      {config::Truncation::drop, data::Truncation::drop},
-      {config::Truncation::error, data::Truncation::error},
-      {config::Truncation::split, data::Truncation::split}};
   data::DataOptions options;
   options.sources = sources(config.dataset, config.dataset_path);
   options.eval_sources = sources(config.eval_dataset, "");
-  options.format = formats.at(config.dataset_format);
-  options.loss_on = config.train_on == config::TrainOn::all ? data::LossOn::everything : data::LossOn::completions;
-  options.truncation = truncations.at(config.truncation);
+  options.format = config.dataset_format;
+  options.column_mapping = data::parse_column_mapping(config.column_mapping);
+  options.ignore_columns = config.ignore_columns;
+  options.train_on = config.train_on;
+  options.truncation = config.truncation;
   options.context_length = config.context_length;
   options.skip_bad_rows = config.skip_bad_rows;
   if (config.dataset_samples > 0) options.dataset_samples = config.dataset_samples;
@@ -78,7 +69,11 @@ TrainingData load_data(const config::Config& config) {
       std::make_unique<tokenizer::Tokenizer>(tokenizer::Tokenizer::load(io::find_model(config.model_name)));
   result.encoder = std::make_unique<data::TokenizerEncoder>(*result.tokenizer);
   data::DataReport report, eval_report;
-  auto loaded = data::load_train_and_eval(data_options(config), *result.encoder, report, eval_report);
+  auto options = data_options(config);
+  options.chat_template = result.tokenizer->chat_template();
+  auto loaded = data::load_train_and_eval(options, *result.encoder, report, eval_report);
+  result.account = report.account();
+  result.account.add(eval_report.account());
   result.train = std::move(loaded.train);
   result.eval = std::move(loaded.eval);
   if (config.eval_samples > 0 && result.eval.size() > config.eval_samples) {
@@ -89,6 +84,10 @@ TrainingData load_data(const config::Config& config) {
   if (!report.files.empty()) result.row_format = report.files.front().format;
   spdlog::info("{}", trim(report.text()));
   if (!config.eval_dataset.empty()) spdlog::info("evaluation data: {}", trim(eval_report.text()));
+  if (config.eval_fraction > 0) {
+    spdlog::info("held out for evaluation: {} of {} examples (eval_fraction {})", format_count(result.eval.size()),
+                 format_count(result.eval.size() + result.train.size()), config.eval_fraction);
+  }
   if (config.preview) {
     spdlog::info("the first examples (marked tokens carry loss):\n{}",
                  trim(data::render_preview(result.train, *result.encoder, 2, ::isatty(STDERR_FILENO) != 0)));

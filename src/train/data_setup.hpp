@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "base/account.hpp"
 #include "config/config.hpp"
 #include "data/dataset.hpp"
 #include "data/sampler.hpp"
@@ -22,9 +23,10 @@ struct TrainingData {
   std::unique_ptr<data::TokenizerEncoder> encoder;
   data::TokenizedDataset train, eval;  ///< eval may be empty
   std::string row_format;              ///< of the first file's rows: "instruction", "text", …
+  Account account;                     ///< what of rows and files was left aside; the caller says so
 };
 
-/// Loads the tokenizer of the model and all data, and logs what was read, cut and left out. Throws DataError,
+/// Loads the tokenizer of the model and all data, and logs what was read and cut. Throws DataError,
 /// ConfigError.
 TrainingData load_data(const config::Config& config);
 

@@ -125,6 +125,13 @@ void prepare_run_folder(const config::Config& config, const fs::path& run_folder
   write_file(run_folder / kConfigFile, config::to_toml(config));
 }
 
+void record_account(const Account& account, const fs::path& run_folder) {
+  for (const auto& line : account.lines()) spdlog::info("{}", line);
+  // Names of files and columns may hold any bytes.
+  const auto text = account.to_json().dump(2, ' ', false, nlohmann::json::error_handler_t::replace);
+  write_file(run_folder / "account.json", text + "\n");
+}
+
 void warn_of_changes(const config::Config& config, const fs::path& run_folder) {
   const auto file = run_folder / kConfigFile;
   if (!fs::exists(file)) return;

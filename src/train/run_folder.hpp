@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <string>
 
+#include "base/account.hpp"
 #include "config/config.hpp"
 #include "data/dataset.hpp"
 #include "engine/engine.hpp"
@@ -24,6 +25,9 @@ std::filesystem::path find_checkpoint(const config::Config& config, const std::f
 
 /// Creates the folder, clears it of an overwritten run or of a killed one's leftovers, and writes config.toml.
 void prepare_run_folder(const config::Config& config, const std::filesystem::path& run_folder);
+
+/// Says what of the run's inputs was left aside, and writes it to account.json.
+void record_account(const Account& account, const std::filesystem::path& run_folder);
 
 /// Logs the options that differ from those that the run was started with.
 void warn_of_changes(const config::Config& config, const std::filesystem::path& run_folder);

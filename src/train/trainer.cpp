@@ -218,6 +218,9 @@ void Run::open_folder() {
   options.log_every = config_.log_every_n_steps;
   apply_log_to(config_.log_to, options);
   metrics_ = std::make_unique<MetricsWriter>(options);
+  auto account = data_.account;  // of rows and files; then of options
+  account.add(parsed_.account);
+  record_account(account, folder_);
 }
 
 void Run::start_profiler() {

@@ -1,5 +1,5 @@
 // data_table < request.json: what the data layer makes of files, as JSON, for tests/parity/test_data.py.
-// {"dataset": …, "path": …, "tokenizer": folder, "context_length": …, "truncation": …, "loss_on": …, "format": …,
+// {"dataset": …, "path": …, "tokenizer": folder, "context_length": …, "truncation": …, "train_on": …, "format": …,
 //  "dataset_samples": …, "seed": …, "skip_bad_rows": …, "sampler": {"batch_size", "accumulation", "packing", "epochs"}}
 // The reply: {"examples": [{"tokens", "labels"}], "report": {…}, "steps": [[{"examples", "input_ids", "labels",
 // "offsets"}]]}; with {"permutation": n, "seed": s} alone: {"permutation": […]}.
@@ -17,13 +17,24 @@ namespace {
 using nlohmann::json;
 using namespace lorica::data;
 
+/// An option's value by its name; the first one if the request has none.
+template <class Enum>
+Enum choice(const json& request, const char* key) {
+  const auto words = words_of(Enum{});
+  const auto name = request.value(key, std::string(words.front().name));
+  for (const auto& word : words) {
+    if (word.name == name) return word.value;
+  }
+  throw std::runtime_error("unknown name of " + std::string(key) + ": " + name);
+}
+
 DataOptions options_of(const json& request) {
   DataOptions options;
   options.sources = {{.dataset = request.at("dataset"), .path = request.value("path", "")}};
   options.context_length = request.value("context_length", options.context_length);
-  options.truncation = parse_truncation(request.value("truncation", "truncate"));
-  options.loss_on = parse_loss_on(request.value("loss_on", "completion"));
-  options.format = parse_row_format(request.value("format", "auto"));
+  options.truncation = choice<Truncation>(request, "truncation");
+  options.train_on = choice<TrainOn>(request, "train_on");
+  options.format = choice<DatasetFormat>(request, "format");
   options.dataset_samples = request.value("dataset_samples", options.dataset_samples);
   options.seed = request.value("seed", options.seed);
   options.skip_bad_rows = request.value("skip_bad_rows", false);

@@ -69,6 +69,8 @@ const std::map<std::string, Case>& cases() {
       {"dataset_path", {"rows", file, {"--dataset", "alpaca"}, "no effect with dataset f.jsonl: it is for alpaca,"}},
       {"dataset_samples", {"9", file, {}, "no effect with dataset f.jsonl: it is for alpaca_sample, dummy, orca_math"}},
       {"dataset_format", {"text", lines, file, lines_as_they_are, Command::tokenize}},
+      {"column_mapping", {"text=body", lines, file, lines_as_they_are, Command::tokenize}},
+      {"ignore_columns", {"label", lines, file, lines_as_they_are, Command::tokenize}},
       {"train_on", {"all", lines, file, lines_as_they_are, Command::tokenize}},
       {"context_length", {"64", lines, file, lines_as_they_are, Command::tokenize}},
       {"truncation", {"drop", lines, file, lines_as_they_are, Command::tokenize}},

@@ -187,6 +187,13 @@ TEST(Derived, WhatIsGivenReplacesThePresetsEvaluation) {
   EXPECT_EQ(parse(Command::train, plus(kPipeLite, {"--eval_steps", "5"})).config.evals_per_epoch, 0);
 }
 
+TEST(Derived, ColumnsByPeersNames) {
+  EXPECT_EQ(train({"--dataset_text_field", "body"}).config.column_mapping, std::vector<std::string>{"text=body"});
+  EXPECT_EQ(train({"--prompt_column", "q", "--response_column", "a"}).config.column_mapping,
+            (std::vector<std::string>{"prompt=q", "completion=a"}));
+  EXPECT_EQ(train({"--dataset_text_field", "text"}).config.column_mapping, std::vector<std::string>{}) << "the default";
+}
+
 TEST(Derived, RecomputeFollowsItsSwitch) {
   EXPECT_EQ(recompute_policy(train({}).config), Recompute::recompute);
   EXPECT_EQ(recompute_policy(train({"--gradient_checkpointing", "false"}).config), Recompute::keep);

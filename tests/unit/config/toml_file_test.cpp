@@ -44,6 +44,21 @@ TEST_F(TomlFile, StrongerTrainTypeReplacesTheWeaker) {
             TrainType::qlora);
 }
 
+TEST_F(TomlFile, ColumnMappingIsATableOrAList) {
+  const std::vector<std::string> expected{"prompt=question", "completion=reply"};
+  EXPECT_EQ(toml("model_name = \"m\"\n[column_mapping]\nprompt = \"question\"\ncompletion = \"reply\"\n")
+                .config.column_mapping,
+            expected);
+  EXPECT_EQ(toml("model_name = \"m\"\ncolumn_mapping = { prompt = \"question\", completion = \"reply\" }\n")
+                .config.column_mapping,
+            expected);
+  EXPECT_EQ(toml("model_name = \"m\"\ncolumn_mapping = \"prompt=question,completion=reply\"\n").config.column_mapping,
+            expected);
+  EXPECT_THAT(toml_error("[column_mapping]\nprompt = 1\n"),
+              HasSubstr("expected a text for prompt, got a whole number"));
+  EXPECT_THAT(toml_error("[ignore_columns]\nprompt = \"x\"\n"), HasSubstr("got a table"));
+}
+
 TEST_F(TomlFile, AMissingFileIsNamed) {
   try {
     parse(Command::train, {(folder_ / "none.toml").string()});

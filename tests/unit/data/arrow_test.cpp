@@ -59,7 +59,19 @@ TEST_F(ArrowTest, ParquetFaultsAreDataErrors) {
   EXPECT_THAT(message<DataError>([&] { load(write("empty.parquet", "")); }), HasSubstr("empty.parquet"));
   const auto odd =
       write_parquet(*arrow::Table::Make(arrow::schema({arrow::field("id", arrow::int64())}), {table(3)->column(0)}));
-  EXPECT_THAT(message<DataError>([&] { load(odd); }), HasSubstr("no column that can be trained on; it has id"));
+  EXPECT_THAT(message<DataError>([&] { load(odd); }), HasSubstr("can't tell what to train on from the columns id"));
+}
+
+// Columns that nothing reads aren't decoded, but counted; a mapping reads them.
+TEST_F(ArrowTest, ColumnsThatNothingReads) {
+  options_.skip_bad_rows = true;
+  const auto path = write_parquet(*table(5, "reply"));
+  options_.column_mapping = {{"completion", "reply"}};
+  EXPECT_EQ(marked(load(path).example(3)), "<s>p4[c</s>]");
+  const auto entries = report_.account().entries();
+  ASSERT_EQ(entries.size(), 1u);
+  EXPECT_EQ(entries[0].part, "id");
+  EXPECT_EQ(entries[0].count, 4);
 }
 
 TEST_F(ArrowTest, BothArrowForms) {

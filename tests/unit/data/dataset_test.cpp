@@ -33,8 +33,8 @@ TEST_F(DataTest, Row5MasksThePromptExactly) {
               ElementsAre("<s>" + prompt + "[O</s>]"));
 }
 
-TEST_F(DataTest, LossOnEverything) {
-  options_.loss_on = LossOn::everything;
+TEST_F(DataTest, TrainOnAll) {
+  options_.train_on = TrainOn::all;
   EXPECT_THAT(load_marked(R"({"prompt": "2+2=", "completion": "4"})"), ElementsAre("<s>[2+2=4</s>]"));
 }
 
@@ -137,24 +137,24 @@ TEST_F(DataTest, MalformedRowsNameFileAndLine) {
       "{\"text\": \"a\"}\n{\"text\": oops}\n{\"txt\": \"b\"}\n{\"text\": 5}\n[1]\n{\"text\": \"\xff\"}\n{\"text\": "
       "\"z\"}";
   EXPECT_THAT(message<DataError>([&] { load_marked(rows); }),
-              AllOf(HasSubstr("rows.jsonl:2: malformed JSON"), HasSubstr("skip_bad_rows")));
+              AllOf(HasSubstr("rows.jsonl:2:10: malformed JSON: "), HasSubstr("skip_bad_rows")));
   options_.skip_bad_rows = true;
   EXPECT_THAT(load_marked(rows), ElementsAre("<s>[a</s>]", "<s>[z</s>]"));
   EXPECT_EQ(report_.bad.count, 5);
   EXPECT_THAT(report_.bad.examples,
-              ElementsAre(HasSubstr(":2: malformed"), HasSubstr(":3: the column 'text' is missing; the row has txt"),
-                          HasSubstr(":4: the column 'text' must be text, not number"),
-                          HasSubstr(":5: a row must be an object"), HasSubstr(":6: malformed")));
+              ElementsAre(HasSubstr(":2:10: malformed"), HasSubstr(":3: the column 'text' is missing; the row has txt"),
+                          HasSubstr(":4: the column 'text' must be text, not a number"),
+                          HasSubstr(":5: a row must be an object"), HasSubstr(":6:11: byte 68 (0xFF) isn't UTF-8")));
   EXPECT_EQ(report_.rows_read, 7);
 }
 
 TEST_F(DataTest, MissingColumnAndUnknownRole) {
-  options_.format = RowFormat::instruction;
+  options_.format = DatasetFormat::instruction;
   EXPECT_THAT(message<DataError>([&] { load_marked(R"({"instruction": "a", "text": "b"})"); }),
               HasSubstr("rows.jsonl:1: the column 'output' is missing; the row has instruction, text"));
-  options_.format = RowFormat::automatic;
+  options_.format = DatasetFormat::automatic;
   EXPECT_THAT(message<DataError>([&] { load_marked(R"({"messages": [{"role": "robot", "content": "b"}]})"); }),
-              HasSubstr("rows.jsonl:1: unknown role 'robot'"));
+              HasSubstr("rows.jsonl:1: turn 1 has the unknown role 'robot'"));
   EXPECT_THAT(message<DataError>([&] { load_marked(R"({"foo": "b"})"); }),
               HasSubstr("rows.jsonl:1: can't tell what to train on from the columns foo"));
 }
@@ -174,16 +174,6 @@ TEST_F(DataTest, BadOptionsAreRefused) {
   options_.context_length = 8;
   options_.dataset_samples = 0;
   EXPECT_THAT(message<ConfigError>([&] { load(path); }), HasSubstr("dataset_samples"));
-}
-
-TEST_F(DataTest, NamesOfChoicesRoundTrip) {
-  for (const auto* text : {"auto", "text", "instruction", "prompt_completion", "question_answer", "context_question",
-                           "human_assistant", "messages"}) {
-    EXPECT_EQ(name(parse_row_format(text)), text);
-  }
-  for (const auto* text : {"truncate", "drop", "error", "split"}) EXPECT_EQ(name(parse_truncation(text)), text);
-  for (const auto* text : {"completion", "all"}) EXPECT_EQ(name(parse_loss_on(text)), text);
-  EXPECT_THROW(parse_truncation("cut"), ConfigError);
 }
 
 TEST_F(DataTest, EvalFractionIsSeededAndDisjoint) {
@@ -207,6 +197,33 @@ TEST_F(DataTest, EvalFractionIsSeededAndDisjoint) {
   options_.seed = 43;
   EXPECT_NE(load_train_and_eval(options_, encoder_, report_, eval_report).eval.content_hash(),
             sides.eval.content_hash());
+}
+
+// A line is not a row: all rows of an array may stand in one.
+TEST_F(DataTest, EvalFractionCountsRowsNotLines) {
+  std::string rows;
+  for (int i = 0; i < 20; ++i) rows += fmt::format("{}{{\"text\": \"row {}\"}}", i > 0 ? ", " : "", i);
+  options_.sources = {{.dataset = write("rows.json", "[" + rows + "]"), .path = ""},
+                      {.dataset = write("more.jsonl", "{\"text\": \"another\"}"), .path = ""}};
+  options_.eval_fraction = 0.1;
+  DataReport eval_report;
+  const auto sides = load_train_and_eval(options_, encoder_, report_, eval_report);
+  EXPECT_EQ(sides.eval.size(), 3);
+  EXPECT_EQ(sides.train.size(), 18);
+}
+
+// A text file has no rows: its pieces are what can be held out.
+TEST_F(DataTest, EvalFractionOfOneText) {
+  options_.sources = {{.dataset = write("book.txt", std::string(1000, 'x')), .path = ""}};
+  options_.context_length = 101;
+  options_.eval_fraction = 0.1;
+  DataReport eval_report;
+  EXPECT_THAT(message<DataError>([&] { load_train_and_eval(options_, encoder_, report_, eval_report); }),
+              HasSubstr("truncation split makes several examples of it"));
+  options_.truncation = Truncation::split;
+  const auto sides = load_train_and_eval(options_, encoder_, report_, eval_report);
+  EXPECT_EQ(sides.eval.size(), 2);
+  EXPECT_EQ(sides.train.size(), 9);
 }
 
 TEST_F(DataTest, EvalFirstRowsOrOwnFiles) {

@@ -16,6 +16,13 @@ TEST_F(DataTest, PreviewMarksWhatCarriesLoss) {
   EXPECT_THAT(text, Not(HasSubstr("\x1b")));
 }
 
+// A line number alone would name every row of such a file alike.
+TEST_F(DataTest, PreviewNamesTheRowOfASharedLine) {
+  const auto path = write("rows.json", "[{\"text\": \"ab\"}, {\"text\": \"cd\"},\n{\"text\": \"ef\"}]");
+  const auto text = render_preview(load(path), encoder_, 3, false);
+  for (const auto* origin : {":1: row 1 ·", ":1: row 2 ·", ":2 ·"}) EXPECT_THAT(text, HasSubstr(path + origin));
+}
+
 TEST_F(DataTest, PreviewInColor) {
   const auto text =
       render_preview(load(write("rows.jsonl", R"({"prompt": "a", "completion": "b"})")), encoder_, 1, true);

@@ -62,6 +62,80 @@ TEST_F(SourcesTest, FoldersPreferTablesAndSkipBookkeeping) {
   EXPECT_THAT(message<DataError>([&] { files((folder_ / "empty").string()); }), HasSubstr("holds no data file"));
 }
 
+// Names say the split, and evaluation data are trained on only by name.
+TEST_F(SourcesTest, FoldersGiveTheSplitOfTheirNames) {
+  for (const auto* name :
+       {"hub/data/train-00000-of-00001.parquet", "hub/data/test-00000-of-00001.parquet", "hub/README.md",
+        "dirs/test/1.jsonl", "dirs/train/1.jsonl", "dirs/dev/1.jsonl", "plain/latest.jsonl", "plain/contest.jsonl",
+        "plain/my_eval.jsonl", "plain/notes.txt", "plain/table.csv", "plain/more.jsonl.gz", "eval/a.jsonl"}) {
+    write(name, "x");
+  }
+  const auto resolve = [&](const std::string& name, bool for_evaluation) {
+    options_.for_evaluation = for_evaluation;
+    return resolve_source({.dataset = (folder_ / name).string(), .path = ""}, options_);
+  };
+  const auto chosen = [&](const std::string& name, bool for_evaluation = false) {
+    std::vector<std::string> names;
+    for (const auto& file : resolve(name, for_evaluation).files) {
+      names.push_back(file.lexically_relative(folder_).string());
+    }
+    return names;
+  };
+  EXPECT_THAT(chosen("hub"), ElementsAre("hub/data/train-00000-of-00001.parquet"));
+  EXPECT_THAT(chosen("hub", true), ElementsAre("hub/data/test-00000-of-00001.parquet"));
+  EXPECT_THAT(chosen("dirs"), ElementsAre("dirs/train/1.jsonl"));
+  EXPECT_THAT(chosen("dirs", true), ElementsAre("dirs/dev/1.jsonl")) << "validation goes before test";
+  EXPECT_THAT(chosen("dirs/test"), ElementsAre("dirs/test/1.jsonl")) << "asked for by name";
+  EXPECT_THAT(chosen("plain"), ElementsAre("plain/contest.jsonl", "plain/latest.jsonl"));
+  EXPECT_THAT(chosen("plain/my_eval.jsonl"), ElementsAre("plain/my_eval.jsonl"));
+  EXPECT_THAT(chosen("plain/*.jsonl"), ElementsAre("plain/contest.jsonl", "plain/latest.jsonl"));
+  EXPECT_THAT(chosen("plain/*eval*"), ElementsAre("plain/my_eval.jsonl")) << "the pattern asks for it";
+  EXPECT_THAT(chosen("eval"), ElementsAre("eval/a.jsonl"));
+  std::map<std::string, std::string> left;
+  for (const auto& file : resolve("plain", false).left) left[file.path.filename().string()] = file.reason;
+  EXPECT_THAT(left["my_eval.jsonl"], HasSubstr("never trained on"));
+  EXPECT_THAT(left["notes.txt"], HasSubstr("give it by name"));
+  EXPECT_THAT(left["table.csv"], HasSubstr("convert it"));
+  EXPECT_THAT(left["more.jsonl.gz"], HasSubstr("unpack it"));
+  EXPECT_EQ(left.size(), 4u);
+}
+
+TEST_F(SourcesTest, FoldersWithoutTheWantedSplit) {
+  write("only/test.jsonl", "x");
+  write("csv/rows.csv", "x");
+  write("trained/train.jsonl", "x");
+  EXPECT_THAT(message<DataError>([&] { files((folder_ / "only").string()); }),
+              AllOf(HasSubstr("only evaluation data are there (test.jsonl)"), HasSubstr("Give the file itself")));
+  EXPECT_THAT(message<DataError>([&] { files((folder_ / "csv").string()); }), HasSubstr("only rows.csv"));
+  options_.for_evaluation = true;
+  EXPECT_THAT(message<DataError>([&] { files((folder_ / "trained").string()); }), HasSubstr("eval_fraction"));
+}
+
+// What training leaves and evaluation reads is used.
+TEST_F(SourcesTest, OneFolderForTrainingAndEvaluation) {
+  write("both/train.jsonl", "{\"text\": \"a\"}");
+  write("both/dev.jsonl", "{\"text\": \"b\"}");
+  write("both/test.jsonl", "{\"text\": \"c\"}");
+  const auto folder = (folder_ / "both").string();
+  options_.sources = options_.eval_sources = {{.dataset = folder, .path = ""}};
+  DataReport eval_report;
+  const auto sides = load_train_and_eval(options_, encoder_, report_, eval_report);
+  EXPECT_EQ(marked(sides.train.example(0)), "<s>[a</s>]");
+  EXPECT_EQ(marked(sides.eval.example(0)), "<s>[b</s>]");
+  auto account = report_.account();
+  account.add(eval_report.account());
+  for (const auto& entry : account.entries()) EXPECT_EQ(entry.part, "test.jsonl") << entry.reason;
+  EXPECT_EQ(account.entries().size(), 2u);
+}
+
+TEST_F(SourcesTest, BracketsInAnExistingPathAreItsName) {
+  write("set[v2]/train.jsonl", "x");
+  write("set (1)/train.jsonl", "x");
+  EXPECT_THAT(files((folder_ / "set[v2]").string()), ElementsAre("set[v2]/train.jsonl"));
+  EXPECT_THAT(files((folder_ / "set[v2]/*.jsonl").string()), ElementsAre("set[v2]/train.jsonl"));
+  EXPECT_THAT(files((folder_ / "set (1)").string()), ElementsAre("set (1)/train.jsonl"));
+}
+
 TEST_F(SourcesTest, MissingAndUnknownFiles) {
   EXPECT_THAT(message<DataError>([&] { files("alpacca"); }), HasSubstr("did you mean alpaca?"));
   EXPECT_THAT(message<DataError>([&] { files(write("a.csv", "x")); }), HasSubstr("unknown kind of data file"));

@@ -68,16 +68,19 @@ TEST(Templates, GuanacoIsCutAtTheFirstMarker) {
 
 // Training and generation must show the model the same text.
 TEST(Templates, ChatPromptIsThePrefixOfItsTraining) {
-  const std::vector<Turn> turns = {{"system", "Be brief."}, {"user", "Hi"}, {"assistant", "Yo"}, {"user", "Bye"}};
+  const std::vector<Turn> turns = {{.role = "system", .content = "Be brief."},
+                                   {.role = "user", .content = "Hi"},
+                                   {.role = "assistant", .content = "Yo"},
+                                   {.role = "user", .content = "Bye"}};
   const auto prompt = render_chat(turns, "</s>");
   EXPECT_EQ(prompt,
             "### System:\nBe brief.\n\n### User:\nHi\n\n### Assistant:\nYo</s>### User:\nBye\n\n### Assistant:\n");
   auto whole = turns;
-  whole.push_back({"assistant", "So long"});
+  whole.push_back({.role = "assistant", .content = "So long"});
   std::string trained;
   for (const auto& segment : chat_segments(whole)) trained += segment.text + (segment.ends_turn ? "</s>" : "");
   EXPECT_EQ(trained, prompt + "So long</s>");
-  EXPECT_EQ(render_question("chat", "Hi"), render_chat({{"user", "Hi"}}, "</s>"));
+  EXPECT_EQ(render_question("chat", "Hi"), render_chat({{.role = "user", .content = "Hi"}}, "</s>"));
 }
 
 }  // namespace

@@ -87,6 +87,18 @@ TEST(RunFolder, AFileInItsPlaceIsRefused) {
               HasSubstr("is a file"));
 }
 
+TEST(RunFolder, KeepsTheAccountOfItsInputs) {
+  TemporaryFolder folder;
+  Account account;
+  account.leave_aside(Account::Kind::row, "rows.jsonl", "i\xFF", "nothing reads it", 3);
+  const CapturedLog log;
+  record_account(account, folder.path());
+  EXPECT_THAT(log.text(), HasSubstr("rows.jsonl"));
+  const auto kept = Account::from_json(nlohmann::ordered_json::parse(read_file(folder / "account.json")));
+  ASSERT_EQ(kept.entries().size(), 1u);
+  EXPECT_EQ(kept.entries()[0].count, 3);
+}
+
 TEST(RunFolder, ResumesFromTheNewestWholeCheckpoint) {
   TemporaryFolder folder;
   EXPECT_THAT(message_of<ConfigError>([&] { choose_run_folder(config_for(folder.path(), "latest")); }),
