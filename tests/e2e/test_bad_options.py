@@ -1,6 +1,6 @@
 """Bad options are refused before anything is read or written, all of them in one go."""
 
-from conftest import refused
+from conftest import instead, refused
 
 
 def test_unknown_option_names_the_nearest(lorica, training, output):
@@ -52,3 +52,38 @@ def test_unknown_lora_target(lorica, training, output):
 
 def test_missing_required_options_are_all_named(lorica):
     refused(lorica("train"), "model_name")
+
+
+def test_options_that_an_adapter_decides(lorica, training, output, tmp_path):
+    """Its own settings hold and are recorded; what says otherwise is refused with both values."""
+    lorica.ok(*training, "--lora_dropout", "0.5", "--max_steps", "2")
+    second = tmp_path / "second"
+    going_on = [*instead(training, "--output_dir", second), "--adapter", output / "final", "--max_steps", "2"]
+    refused(lorica(*going_on, "--lora_alpha", "3", "--target_modules", "q_proj"), "--lora_alpha 3.0 (the adapter has 16.0)",
+            "--target_modules", "without --adapter", output=second)
+    lorica.ok(*going_on)
+    recorded = (second / "config.toml").read_text()
+    assert "lora_dropout = 0.5\n" in recorded and "lora_rank = 4\n" in recorded
+
+
+def test_layers_that_the_model_does_not_have(lorica, training, output):
+    result = lorica(*training, "--layers_to_transform", "0:31")
+    refused(result, "--layers_to_transform 0:31: the model has no layer 2:31; its layers are 0 to 1", output=output)
+    assert "lora_target_modules" not in result.err
+
+
+def test_help_explains_one_option(lorica):
+    assert "--lr float" in lorica.ok("train", "--help", "learning_rate").out
+    assert "the nearest is lora_rank" in lorica.ok("train", "--help=lora_rnk").out
+    assert lorica.ok("train", "--help").out.index("Most used") < 600
+
+
+def test_launchers_options(lorica, training, output):
+    refused(lorica(*training, "--num_nodes", "2"), "--num_nodes", "torchrun", output=output)
+    refused(lorica(*training, "--hostfile", "hosts"), "--hostfile", "torchrun", output=output)
+
+
+def test_verbose_says_what_is_computed(lorica, training):
+    quiet, verbose = lorica.ok(*training), lorica.ok(*training, "--verbose", "--overwrite_output_dir")
+    assert "micro-batch 1 of 1" in verbose.err and "rows.jsonl:" in verbose.err and "lora_rank = 4" in verbose.err
+    assert "micro-batch 1 of 1" not in quiet.err
