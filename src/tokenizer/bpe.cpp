@@ -2,6 +2,7 @@
 // its heap.
 #include "tokenizer/bpe.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <queue>
 
@@ -135,32 +136,93 @@ bool BpeModel::add_fallback_bytes(std::string_view character, std::vector<TokenI
   return true;
 }
 
-void BpeModel::first_symbols(std::string_view word, std::vector<TokenId>& symbols) const {
+void BpeModel::first_symbols(std::string_view word, std::vector<TokenId>& symbols,
+                             std::vector<std::size_t>* ends) const {
   bool pending = false;  // an unknown token that waits for whether the next character joins it
+  std::size_t pending_end = 0;
+  const auto push = [&](TokenId id, std::size_t end) {
+    symbols.push_back(id);
+    if (ends != nullptr) ends->push_back(end);
+  };
   std::string marked;
   for (std::size_t at = 0; at < word.size();) {
     std::string_view character = word.substr(at, utf8_length(static_cast<unsigned char>(word[at])));
     const bool first = at == 0, last = at + character.size() == word.size();
+    const std::size_t begin = at;
     at += character.size();
     if ((!first && !options_.continuing_prefix.empty()) || (last && !options_.word_suffix.empty())) {
       marked = (first ? "" : options_.continuing_prefix) + std::string(character) + (last ? options_.word_suffix : "");
       character = marked;
     }
     if (const auto id = vocabulary_.id(character)) {
-      if (pending) symbols.push_back(*unknown_);
+      if (pending) push(*unknown_, pending_end);
       pending = false;
-      symbols.push_back(*id);
+      push(*id, at);
       continue;
     }
-    if (options_.byte_fallback && add_fallback_bytes(character, symbols)) continue;
+    if (options_.byte_fallback && add_fallback_bytes(character, symbols)) {
+      for (std::size_t i = 1; ends != nullptr && i <= character.size(); ++i) ends->push_back(std::min(begin + i, at));
+      continue;
+    }
     if (!options_.unknown_token) continue;  // dropped, as `tokenizers` does
     if (!unknown_)
       raise<DataError>("the tokenizer's unk_token {:?} is not in its vocabulary, but the text needs it",
                        *options_.unknown_token);
-    if (pending && !options_.fuse_unknown) symbols.push_back(*unknown_);
+    if (pending && !options_.fuse_unknown) push(*unknown_, pending_end);
     pending = true;
+    pending_end = at;
   }
-  if (pending) symbols.push_back(*unknown_);
+  if (pending) push(*unknown_, pending_end);
+}
+
+/// Bytes of a token's text that it adds to a word: without the continuing prefix.
+std::size_t BpeModel::added_text(TokenId id, bool first) const {
+  const std::size_t size = vocabulary_.token(id)->size();
+  return first ? size : size - std::min(size, options_.continuing_prefix.size());
+}
+
+/// The ends if the piece is nothing but the texts of its tokens; else leaves `ends` alone and returns false.
+bool BpeModel::spelled_ends(std::string_view piece, std::span<const TokenId> ids,
+                            std::vector<std::size_t>& ends) const {
+  const std::size_t before = ends.size();
+  std::size_t end = 0;
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    const std::string& token = *vocabulary_.token(ids[i]);
+    const bool unclear = (unknown_ && ids[i] == *unknown_) || (options_.byte_fallback && token.starts_with("<0x"));
+    end += added_text(ids[i], i == 0);
+    if (i + 1 == ids.size() && token.ends_with(options_.word_suffix)) end -= options_.word_suffix.size();
+    if (unclear || end > piece.size()) break;
+    ends.push_back(end);
+  }
+  if (ends.size() - before == ids.size() && end == piece.size()) return true;
+  ends.resize(before);
+  return false;
+}
+
+void BpeModel::ends(std::string_view piece, std::span<const TokenId> ids, bool bytes,
+                    std::vector<std::size_t>& ends) const {
+  if (bytes) {  // each character of the byte-level alphabet is a byte
+    std::size_t end = 0;
+    for (const TokenId id : ids) {
+      const std::string& token = *vocabulary_.token(id);
+      end += static_cast<std::size_t>(std::count_if(
+          token.begin(), token.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+      ends.push_back(std::min(end, piece.size()));
+    }
+    return;
+  }
+  if (spelled_ends(piece, ids, ends)) return;
+  if (ids.size() == 1) return ends.push_back(piece.size());
+  // What the model began with, joined until it has as much text as the token.
+  std::vector<TokenId> symbols;
+  std::vector<std::size_t> symbol_ends;
+  first_symbols(piece, symbols, &symbol_ends);
+  std::size_t next = 0, text = 0, wanted = 0;
+  for (const TokenId id : ids) {
+    wanted += added_text(id, wanted == 0);
+    for (; next < symbols.size() && text < wanted; ++next) text += added_text(symbols[next], next == 0);
+    ends.push_back(next > 0 ? symbol_ends[next - 1] : 0);
+  }
 }
 
 void BpeModel::merge(std::vector<TokenId>& symbols) const {

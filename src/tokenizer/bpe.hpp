@@ -33,6 +33,8 @@ class BpeModel : public Model {
   void encode(std::string_view piece, std::vector<TokenId>& ids) const override;
   bool takes_bytes() const override { return takes_bytes_; }
   void encode_bytes(std::string_view piece, std::vector<TokenId>& ids) const override;
+  void ends(std::string_view piece, std::span<const TokenId> ids, bool bytes,
+            std::vector<std::size_t>& ends) const override;
   const Vocabulary& vocabulary() const override { return vocabulary_; }
 
  private:
@@ -40,7 +42,11 @@ class BpeModel : public Model {
   void prepare_bytes();
   void prepare_word_cuts();
   void encode_word(std::string_view word, std::vector<TokenId>& ids) const;
-  void first_symbols(std::string_view word, std::vector<TokenId>& symbols) const;
+  /// `ends`, if not null, gets where in the word each of the symbols ends.
+  void first_symbols(std::string_view word, std::vector<TokenId>& symbols,
+                     std::vector<std::size_t>* ends = nullptr) const;
+  bool spelled_ends(std::string_view piece, std::span<const TokenId> ids, std::vector<std::size_t>& ends) const;
+  std::size_t added_text(TokenId id, bool first) const;
   bool add_fallback_bytes(std::string_view character, std::vector<TokenId>& symbols) const;
   void merge(std::vector<TokenId>& symbols) const;
   void merge_short(std::vector<TokenId>& symbols) const;

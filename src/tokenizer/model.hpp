@@ -1,7 +1,9 @@
 // What turns one piece of text into ids: the `model` of tokenizer.json.
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -20,6 +22,9 @@ class Model {
   virtual bool takes_bytes() const { return false; }
   /// The same for a piece that is not yet written in the byte-level alphabet.
   virtual void encode_bytes(std::string_view piece, std::vector<TokenId>& ids) const { encode(piece, ids); }
+  /// Appends where in the piece each of `ids` ends, which are what encode() made of it (encode_bytes() if `bytes`).
+  virtual void ends(std::string_view piece, std::span<const TokenId> ids, bool bytes,
+                    std::vector<std::size_t>& ends) const = 0;
   virtual const Vocabulary& vocabulary() const = 0;
 };
 

@@ -6,6 +6,7 @@
 #include <variant>
 #include <vector>
 
+#include "tokenizer/alignment.hpp"
 #include "tokenizer/json_view.hpp"
 #include "tokenizer/precompiled.hpp"
 #include "tokenizer/regex.hpp"
@@ -18,6 +19,9 @@ struct NormalizedText {
   std::string text;
   /// Whether its first character still comes from the very start of the input: Metaspace's prepend_scheme "first" asks.
   bool at_start = true;
+  /// Where the bytes of `text` come from; kept up to date if `aligned`, else empty.
+  bool aligned = false;
+  Alignment alignment = {};
 };
 
 struct FormNormalizer {

@@ -15,7 +15,8 @@ using Segments = std::vector<std::pair<Span, bool>>;
 
 void emit(SplitScratch& s, const Piece& from, Span span) {
   if (span.end > span.begin) {
-    s.next.push_back({from.text.substr(span.begin, span.end - span.begin), from.first && span.begin == 0});
+    s.next.push_back({from.text.substr(span.begin, span.end - span.begin), from.first && span.begin == 0,
+                      from.places == nullptr ? nullptr : from.places + span.begin});
   }
 }
 
@@ -79,8 +80,38 @@ void emit_words(SplitScratch& s, const Piece& piece, WordSplitter splitter) {
   for (const Span& word : s.matches) emit(s, piece, word);
 }
 
+/// A text made of a piece: what is written, and where it comes from.
+class Written {
+ public:
+  Written(const Piece& from, SplitScratch& s, std::size_t size)
+      : from_(from),
+        s_(s),
+        text_(s.arena.emplace_back()),
+        alignment_(s.aligned ? &s.alignments.emplace_back() : nullptr) {
+    text_.reserve(size);
+    if (alignment_ != nullptr) alignment_->reserve(size);
+  }
+  /// Writes `content` in place of the character at `at` of the piece, or in addition to it.
+  void put(std::string_view content, std::size_t at) {
+    text_.append(content);
+    if (alignment_ != nullptr) alignment_->insert(alignment_->end(), content.size(), s_.place(from_, at, at + 1));
+  }
+  Piece piece() const { return {text_, from_.first, alignment_ == nullptr ? nullptr : alignment_->data()}; }
+
+ private:
+  const Piece& from_;
+  SplitScratch& s_;
+  std::string& text_;
+  Alignment* alignment_;
+};
+
 void apply(const ByteLevelSplit& stage, Piece piece, SplitScratch& s) {
-  if (stage.add_prefix_space && piece.text.front() != ' ') piece.text = s.arena.emplace_back(" ").append(piece.text);
+  if (stage.add_prefix_space && piece.text.front() != ' ') {
+    Written with_space(piece, s, piece.text.size() + 1);
+    with_space.put(" ", 0);
+    for (std::size_t at = 0; at < piece.text.size(); ++at) with_space.put(piece.text.substr(at, 1), at);
+    piece = with_space.piece();
+  }
   const std::size_t from = s.next.size();
   if (stage.use_regex) {
     emit_words(s, piece, WordSplitter::kGpt2);
@@ -89,9 +120,12 @@ void apply(const ByteLevelSplit& stage, Piece piece, SplitScratch& s) {
   }
   if (!stage.map_bytes) return;
   for (std::size_t i = from; i < s.next.size(); ++i) {
-    std::string& mapped = s.arena.emplace_back();
-    append_byte_level(mapped, s.next[i].text);
-    s.next[i].text = mapped;
+    const Piece word = s.next[i];
+    Written mapped(word, s, 2 * word.text.size());
+    for (std::size_t at = 0; at < word.text.size(); ++at) {
+      mapped.put(byte_character(static_cast<unsigned char>(word.text[at])), at);
+    }
+    s.next[i] = mapped.piece();
   }
 }
 
@@ -104,24 +138,20 @@ void apply(const PatternSplit& stage, const Piece& piece, SplitScratch& s) {
 
 void apply(const MetaspaceSplit& stage, const Piece& piece, SplitScratch& s) {
   using Prepend = MetaspaceSplit::Prepend;
-  std::string& text = s.arena.emplace_back();
-  text.reserve(piece.text.size() + piece.text.size() / 2 + stage.replacement.size());
+  Written written(piece, s, piece.text.size() + piece.text.size() / 2 + stage.replacement.size());
   const bool wanted = stage.prepend == Prepend::kAlways || (stage.prepend == Prepend::kFirst && piece.first);
   const bool present = piece.text.front() == ' ' || piece.text.starts_with(stage.replacement);
-  if (wanted && (!present || stage.even_if_present)) text = stage.replacement;
-  for (const char c : piece.text) {
-    if (c == ' ') {
-      text += stage.replacement;
-    } else {
-      text.push_back(c);
-    }
+  if (wanted && (!present || stage.even_if_present)) written.put(stage.replacement, 0);
+  for (std::size_t at = 0; at < piece.text.size(); ++at) {
+    written.put(piece.text[at] == ' ' ? std::string_view(stage.replacement) : piece.text.substr(at, 1), at);
   }
-  const Piece whole{text, piece.first};
+  const Piece whole = written.piece();
   if (!stage.split) {
     s.next.push_back(whole);
     return;
   }
   s.matches.clear();
+  const std::string_view text = whole.text;
   for (std::size_t at = text.find(stage.replacement); at != std::string::npos;
        at = text.find(stage.replacement, at + stage.replacement.size())) {
     s.matches.push_back({at, at + stage.replacement.size()});
@@ -217,6 +247,21 @@ MetaspaceSplit parse_metaspace(const JsonView& json) {
 }
 
 }  // namespace
+
+void SplitScratch::start(const Piece& piece) {
+  arena.clear();
+  alignments.clear();
+  pieces.assign(1, piece);
+}
+
+TextSpan SplitScratch::place(const Piece& piece, std::size_t begin, std::size_t end) const {
+  if (piece.places != nullptr) return {piece.places[begin].begin, piece.places[end - 1].end};
+  const auto start = static_cast<std::size_t>(piece.text.data() - source.data());
+  TextSpan span = whole_characters(source, start + begin, start + end);
+  span.begin += static_cast<std::uint32_t>(source_start);
+  span.end += static_cast<std::uint32_t>(source_start);
+  return span;
+}
 
 void PreTokenizers::add(const JsonView& json, int depth) {
   if (json.is_null()) return;

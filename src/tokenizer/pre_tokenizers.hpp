@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "tokenizer/alignment.hpp"
 #include "tokenizer/json_view.hpp"
 #include "tokenizer/regex.hpp"
 #include "tokenizer/word_splitter.hpp"
@@ -18,6 +19,7 @@ namespace lorica::tokenizer {
 struct Piece {
   std::string_view text;
   bool first;
+  const TextSpan* places = nullptr;  ///< where its bytes come from; null where it is a part of SplitScratch::source
 };
 
 /// What becomes of the matches of a split.
@@ -29,6 +31,16 @@ struct SplitScratch {
   std::vector<Span> matches;
   std::vector<std::pair<Span, bool>> segments;
   std::deque<std::string> arena;
+  /// Where places are wanted: the text that was given, which starts at byte `source_start` of the whole one.
+  bool aligned = false;
+  std::string_view source;
+  std::size_t source_start = 0;
+  std::deque<Alignment> alignments;
+
+  /// Begins with one piece.
+  void start(const Piece& piece);
+  /// The part of the whole text that the bytes [begin, end) of a piece come from.
+  TextSpan place(const Piece& piece, std::size_t begin, std::size_t end) const;
 };
 
 struct ByteLevelSplit {

@@ -69,23 +69,21 @@ std::optional<std::string_view> PrecompiledMap::replacement(std::string_view chu
   return std::nullopt;
 }
 
-void PrecompiledMap::replace_grapheme(std::string_view grapheme, std::string& out) const {
+template <class Put>
+void PrecompiledMap::replace_grapheme(std::string_view text, std::size_t begin, std::size_t end, const Put& put) const {
+  const std::string_view grapheme = text.substr(begin, end - begin);
   if (grapheme.size() < kLongestGrapheme) {
-    if (const auto mapped = replacement(grapheme)) {
-      out += *mapped;
-      return;
-    }
+    if (const auto mapped = replacement(grapheme)) return put(begin, end, *mapped);
   }
-  for (std::size_t at = 0; at < grapheme.size();) {
-    const std::string_view character = grapheme.substr(at, utf8_length(static_cast<unsigned char>(grapheme[at])));
-    out += replacement(character).value_or(character);
+  for (std::size_t at = begin; at < end;) {
+    const std::string_view character = text.substr(at, utf8_length(static_cast<unsigned char>(text[at])));
+    put(at, at + character.size(), replacement(character).value_or(character));
     at += character.size();
   }
 }
 
-std::string PrecompiledMap::apply(std::string_view text) const {
-  std::string out;
-  out.reserve(text.size());
+void PrecompiledMap::apply(std::string_view text,
+                           const std::function<void(std::size_t, std::size_t, std::string_view)>& put) const {
   utf8proc_int32_t state = 0;
   std::size_t start = 0;
   char32_t previous = 0;
@@ -93,14 +91,13 @@ std::string PrecompiledMap::apply(std::string_view text) const {
     const CodePoint c = decode_utf8(text.data() + at);
     if (at > 0 && utf8proc_grapheme_break_stateful(static_cast<utf8proc_int32_t>(previous),
                                                    static_cast<utf8proc_int32_t>(c.value), &state)) {
-      replace_grapheme(text.substr(start, at - start), out);
+      replace_grapheme(text, start, at, put);
       start = at;
     }
     previous = c.value;
     at += c.length;
   }
-  if (start < text.size()) replace_grapheme(text.substr(start), out);
-  return out;
+  if (start < text.size()) replace_grapheme(text, start, text.size(), put);
 }
 
 std::optional<std::string> decode_base64(std::string_view text) {

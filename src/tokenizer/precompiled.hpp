@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -16,12 +17,14 @@ class PrecompiledMap {
   /// `blob`: u32 trie bytes, trie (u32 units), NUL-terminated replacements; little-endian. Throws DataError naming
   /// `where` if malformed.
   PrecompiledMap(std::string_view blob, const std::string& where);
-  /// The text after replacement. `text` is valid UTF-8, and so is the result.
-  std::string apply(std::string_view text) const;
+  /// Calls put(begin, end, content) for the parts [begin, end) of `text`, in order, with what they become. `text` is
+  /// valid UTF-8, and so is all that is put.
+  void apply(std::string_view text, const std::function<void(std::size_t, std::size_t, std::string_view)>& put) const;
 
  private:
   std::optional<std::string_view> replacement(std::string_view chunk) const;
-  void replace_grapheme(std::string_view grapheme, std::string& out) const;
+  template <class Put>
+  void replace_grapheme(std::string_view text, std::size_t begin, std::size_t end, const Put& put) const;
   std::vector<std::uint32_t> units_;
   std::string replacements_;
 };

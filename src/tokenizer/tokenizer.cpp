@@ -1,6 +1,8 @@
 // The public class: finds the files of a tokenizer, and encodes batches on all threads.
 #include "tokenizer/tokenizer.hpp"
 
+#include <algorithm>
+
 #include "base/error.hpp"
 #include "base/files.hpp"
 #include "base/hash.hpp"
@@ -79,6 +81,10 @@ std::vector<TokenId> Tokenizer::encode(std::string_view text, bool add_special_t
   return state_->pipeline.encode(text, add_special_tokens);
 }
 
+Encoding Tokenizer::encode_with_spans(std::string_view text, bool add_special_tokens) const {
+  return state_->pipeline.encode_with_spans(text, add_special_tokens);
+}
+
 std::vector<std::vector<TokenId>> Tokenizer::encode_batch(const std::vector<std::string_view>& texts,
                                                           bool add_special_tokens) const {
   std::vector<std::vector<TokenId>> results(texts.size());
@@ -113,6 +119,18 @@ std::optional<TokenId> Tokenizer::bos() const {
 }
 std::optional<TokenId> Tokenizer::eos() const {
   return state_->roles.eos;
+}
+std::optional<std::string> Tokenizer::eos_text() const {
+  if (!eos()) return std::nullopt;
+  const AddedToken* token = state_->pipeline.added.token(*eos());
+  if (token == nullptr || token->single_word) return std::nullopt;
+  // A token that is looked for after normalization may be found at the start of a text only.
+  const auto stands_in = [&](const std::string& text) {
+    const auto ids = encode(text, false);
+    return std::count(ids.begin(), ids.end(), *eos()) == 1;
+  };
+  const bool anywhere = stands_in(token->content) && stands_in("a" + token->content + "a");
+  return anywhere ? std::optional(token->content) : std::nullopt;
 }
 std::optional<TokenId> Tokenizer::pad() const {
   return state_->roles.pad;

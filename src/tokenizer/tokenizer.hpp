@@ -13,6 +13,19 @@ namespace lorica::tokenizer {
 
 using TokenId = std::int32_t;
 
+/// Bytes [begin, end) of a text.
+struct TextSpan {
+  std::uint32_t begin, end;
+  bool operator==(const TextSpan&) const = default;
+};
+
+/// Ids, and the part of the text that each stands for: ascending, whole characters. Several ids of one character (bytes)
+/// have all of it; a token that the tokenizer puts around every text has an empty part.
+struct Encoding {
+  std::vector<TokenId> ids;
+  std::vector<TextSpan> spans;
+};
+
 class Tokenizer {
  public:
   /// Loads `folder/tokenizer.json`, else `folder/tokenizer.model`; special-token roles come from tokenizer_config.json
@@ -28,7 +41,11 @@ class Tokenizer {
   /// Ids of `text` (any bytes; malformed UTF-8 is treated as Python's `errors="replace"` would). Special tokens written
   /// inside the text become their ids. `add_special_tokens` runs the post-processor (BOS and the like). Thread-safe.
   std::vector<TokenId> encode(std::string_view text, bool add_special_tokens) const;
-  /// The same for many texts, on all threads (base/parallel.hpp), results in order.
+  /// The same ids with their places in `text`, as `tokenizers` has them as offsets (in bytes, and never trimmed). Memory
+  /// beside the result: up to 8 bytes for each of the text, where a normalizer changes it. Throws DataError for 4 GiB or
+  /// more. Thread-safe.
+  Encoding encode_with_spans(std::string_view text, bool add_special_tokens) const;
+  /// The same as encode() for many texts, on all threads (base/parallel.hpp), results in order.
   std::vector<std::vector<TokenId>> encode_batch(const std::vector<std::string_view>& texts,
                                                  bool add_special_tokens) const;
   /// Text of ids; unknown ids throw DataError.
@@ -42,6 +59,8 @@ class Tokenizer {
   bool is_special(TokenId id) const;
   std::optional<TokenId> bos() const;
   std::optional<TokenId> eos() const;
+  /// What a text has to hold for eos() to stand there; nullopt if there is no such text (EOS is no added token).
+  std::optional<std::string> eos_text() const;
   std::optional<TokenId> pad() const;
   /// Text of tokenizer_config.json's / chat_template.jinja's chat template; empty if the model has none.
   const std::string& chat_template() const;

@@ -113,6 +113,12 @@ std::size_t valid_utf8_prefix(std::string_view text) {
   return at;
 }
 
+std::size_t ill_formed_length(std::string_view text) {
+  if (text.empty()) return 0;
+  const int length = sequence_length(reinterpret_cast<const unsigned char*>(text.data()), text.size());
+  return length < 0 ? static_cast<std::size_t>(-length) : 0;
+}
+
 std::string_view sanitize(std::string_view text, std::string& storage) {
   std::size_t valid = valid_utf8_prefix(text);
   if (valid == text.size()) return text;

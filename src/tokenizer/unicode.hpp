@@ -95,6 +95,8 @@ inline std::uint32_t utf8_length(unsigned char lead) {
 
 /// Length of the longest valid UTF-8 prefix.
 std::size_t valid_utf8_prefix(std::string_view text);
+/// Bytes of the ill-formed sequence (maximal subpart) that `text` begins with; 0 if it begins with a character.
+std::size_t ill_formed_length(std::string_view text);
 /// `text` itself if it is valid UTF-8, else a copy in `storage` where each ill-formed sequence became U+FFFD, cut as in
 /// Python's `bytes.decode("utf-8", errors="replace")` and Rust's `String::from_utf8_lossy` (the Unicode standard's
 /// maximal subparts).

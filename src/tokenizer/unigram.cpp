@@ -67,25 +67,25 @@ void UnigramModel::search(std::string_view text, std::vector<Best>& best) const 
   }
 }
 
-void UnigramModel::add_part(std::string_view part, std::vector<TokenId>& ids) const {
-  if (const auto id = vocabulary_.id(part)) return ids.push_back(*id);
+bool UnigramModel::add_part(std::string_view part, std::vector<TokenId>& ids) const {
+  if (const auto id = vocabulary_.id(part)) {
+    ids.push_back(*id);
+    return false;
+  }
   const bool spelled = byte_fallback_ && std::all_of(part.begin(), part.end(), [this](char byte) {
                          return fallback_ids_[static_cast<unsigned char>(byte)] >= 0;
                        });
   if (spelled) {
     for (const char byte : part) ids.push_back(fallback_ids_[static_cast<unsigned char>(byte)]);
-    return;
+    return true;
   }
   if (!unknown_) no_unknown();
   ids.push_back(*unknown_);
+  return false;
 }
 
-void UnigramModel::encode(std::string_view piece, std::vector<TokenId>& ids) const {
-  if (piece.empty()) return;
-  WordCache& cache = WordCache::local();
-  if (cache.find(owner_, piece, ids)) return;
+void UnigramModel::cut(std::string_view piece, std::vector<std::string_view>& parts) const {
   static thread_local std::vector<Best> best;
-  static thread_local std::vector<std::string_view> parts;
   search(piece, best);
   parts.clear();
   bool joining = false;  // neighbouring unknown parts become one
@@ -99,9 +99,42 @@ void UnigramModel::encode(std::string_view piece, std::vector<TokenId>& ids) con
     }
     joining = unknown;
   }
+  std::reverse(parts.begin(), parts.end());
+}
+
+void UnigramModel::encode(std::string_view piece, std::vector<TokenId>& ids) const {
+  if (piece.empty()) return;
+  WordCache& cache = WordCache::local();
+  if (cache.find(owner_, piece, ids)) return;
+  static thread_local std::vector<std::string_view> parts;
+  cut(piece, parts);
   const std::size_t before = ids.size();
-  for (auto part = parts.rbegin(); part != parts.rend(); ++part) add_part(*part, ids);
+  for (const auto part : parts) add_part(part, ids);
   cache.store(owner_, piece, ids.data() + before, ids.size() - before);
+}
+
+void UnigramModel::ends(std::string_view piece, std::span<const TokenId> ids, bool /*bytes*/,
+                        std::vector<std::size_t>& ends) const {
+  // Mostly the piece is nothing but the texts of its tokens.
+  const std::size_t before = ends.size();
+  std::size_t end = 0;
+  for (const TokenId id : ids) {
+    const std::string& token = *vocabulary_.token(id);
+    if ((unknown_ && id == *unknown_) || (byte_fallback_ && token.starts_with("<0x"))) break;
+    ends.push_back(end += token.size());
+  }
+  if (ends.size() - before == ids.size() && end == piece.size()) return;
+  ends.resize(before);
+  std::vector<std::string_view> parts;
+  std::vector<TokenId> part_ids;
+  cut(piece, parts);
+  end = 0;
+  for (const auto part : parts) {
+    part_ids.clear();
+    const bool bytes_of_part = add_part(part, part_ids);
+    for (std::size_t i = 1; i <= part_ids.size(); ++i) ends.push_back(end + (bytes_of_part ? i : part.size()));
+    end += part.size();
+  }
 }
 
 }  // namespace lorica::tokenizer

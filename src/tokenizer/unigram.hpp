@@ -27,6 +27,8 @@ class UnigramModel : public Model {
                const std::string& where, bool single_precision = false);
 
   void encode(std::string_view piece, std::vector<TokenId>& ids) const override;
+  void ends(std::string_view piece, std::span<const TokenId> ids, bool bytes,
+            std::vector<std::size_t>& ends) const override;
   const Vocabulary& vocabulary() const override { return vocabulary_; }
 
  private:
@@ -37,7 +39,10 @@ class UnigramModel : public Model {
     TokenId id = 0;
   };
   void search(std::string_view text, std::vector<Best>& best) const;
-  void add_part(std::string_view part, std::vector<TokenId>& ids) const;
+  /// The parts of the best cut, in order; neighbouring unknown ones are one.
+  void cut(std::string_view piece, std::vector<std::string_view>& parts) const;
+  /// Appends the ids of a part; returns whether they are its bytes.
+  bool add_part(std::string_view part, std::vector<TokenId>& ids) const;
   [[noreturn]] void no_unknown() const;
 
   Vocabulary vocabulary_;

@@ -3,6 +3,7 @@
 // malformed UTF-8 survive.
 //
 //   tokenize_lines encode MODEL TEXTS OUT [--no-special]   OUT: one JSON list of ids a line
+//   tokenize_lines spans MODEL TEXTS OUT [--no-special]    OUT: {"ids": [...], "spans": [[begin, end], ...]} a line
 //   tokenize_lines decode MODEL IDS OUT [--skip-special]   IDS: one JSON list a line; OUT: records as above
 //   tokenize_lines stream MODEL IDS OUT                    the same through StreamDecoder
 //   tokenize_lines time MODEL TEXTS THREADS [PASSES]       prints seconds of the best of five (PASSES) passes, the
@@ -45,6 +46,16 @@ void write_ids(std::ostream& out, const std::vector<Ids>& lists) {
   for (const Ids& ids : lists) out << nlohmann::json(ids).dump() << '\n';
 }
 
+void write_spans(std::ostream& out, const Tokenizer& tokenizer, const std::vector<std::string_view>& texts,
+                 bool special) {
+  for (const auto text : texts) {
+    const auto encoding = tokenizer.encode_with_spans(text, special);
+    auto spans = nlohmann::json::array();
+    for (const auto& [begin, end] : encoding.spans) spans.push_back({begin, end});
+    out << nlohmann::json{{"ids", encoding.ids}, {"spans", std::move(spans)}}.dump() << '\n';
+  }
+}
+
 std::string stream(const Tokenizer& tokenizer, const Ids& ids) {
   StreamDecoder decoder(tokenizer, false);
   std::string text;
@@ -70,8 +81,9 @@ void time_encoding(const Tokenizer& tokenizer, const std::vector<std::string_vie
 
 int run(const std::vector<std::string>& args) {
   if (args.size() < 4) {
-    std::cerr << "usage: tokenize_lines encode|decode|stream MODEL INPUT OUTPUT [flag], or time MODEL TEXTS THREADS "
-                 "[PASSES]\n";
+    std::cerr
+        << "usage: tokenize_lines encode|spans|decode|stream MODEL INPUT OUTPUT [flag], or time MODEL TEXTS THREADS "
+           "[PASSES]\n";
     return 2;
   }
   const std::string& mode = args[0];
@@ -85,6 +97,10 @@ int run(const std::vector<std::string>& args) {
   std::ofstream out(args[3], std::ios::binary);
   if (mode == "encode") {
     write_ids(out, tokenizer.encode_batch(records_of(input), !flag));
+    return 0;
+  }
+  if (mode == "spans") {
+    write_spans(out, tokenizer, records_of(input), !flag);
     return 0;
   }
   std::size_t start = 0;
