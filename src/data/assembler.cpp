@@ -53,7 +53,12 @@ std::int64_t TokenizedExample::labels() const {
 }
 
 Assembler::Assembler(const DataOptions& options, const TextEncoder& encoder)
-    : options_(options), prefix_(prefix_of(encoder)), bos_(encoder.bos()), eos_(encoder.eos()) {
+    : options_(options),
+      encoder_(encoder),
+      prefix_(prefix_of(encoder)),
+      bos_(encoder.bos()),
+      eos_(encoder.eos()),
+      eos_text_(encoder.eos_text()) {
   if (options.append_eos && !eos_) {
     raise<DataError>(
         "the tokenizer has no end-of-text token, so the model could never learn to stop. Name one as eos_token in its "
@@ -65,33 +70,81 @@ Assembler::Assembler(const DataOptions& options, const TextEncoder& encoder)
   }
 }
 
-TokenizedExample Assembler::join(std::span<const Segment> segments, std::span<const std::vector<std::int32_t>> ids,
-                                 AssembledRow& row) const {
-  TokenizedExample example{.tokens = prefix_, .supervised = {}};
-  auto& tokens = example.tokens;
-  bool any_text = false;
-  for (std::size_t i = 0; i < segments.size(); ++i) {
-    std::span<const std::int32_t> piece = ids[i];
-    // One BOS, whether the tokenizer or the text puts it there.
-    while (!any_text && bos_ && piece.size() > 0 && piece.front() == *bos_ && !tokens.empty()) {
-      piece = piece.subspan(1);
-      row.repeated_bos = true;
-    }
-    if (!any_text && bos_ && tokens.empty()) {
-      while (piece.size() > 1 && piece[0] == *bos_ && piece[1] == *bos_) {
-        piece = piece.subspan(1);
-        row.repeated_bos = true;
+/// The text of the segments, with EOS where a turn ends. Where no text stands for EOS, its id is put between two runs.
+std::vector<Assembler::Run> Assembler::runs_of(std::span<const Segment> segments) const {
+  std::vector<Run> runs(1);
+  for (const auto& segment : segments) {
+    Run& run = runs.back();
+    const auto begin = run.text.size();
+    run.text += segment.text;
+    const bool supervised = !segment.masked && (segment.supervised || options_.train_on == TrainOn::all);
+    const bool ends = segment.ends_turn && options_.append_eos;
+    if (ends && eos_text_ && !segment.text.ends_with(*eos_text_)) run.text += *eos_text_;
+    const auto from = static_cast<std::uint32_t>(begin), to = static_cast<std::uint32_t>(run.text.size());
+    if (supervised && to > from) {
+      if (!run.supervised.empty() && run.supervised.back().end == from) {
+        run.supervised.back().end = to;
+      } else {
+        run.supervised.push_back({from, to});
       }
     }
-    any_text |= !piece.empty();
-    const auto begin = tokens.size();
-    tokens.insert(tokens.end(), piece.begin(), piece.end());
-    const bool has_end = eos_ && !tokens.empty() && !piece.empty() && tokens.back() == *eos_;
-    if (segments[i].ends_turn && options_.append_eos && !has_end) tokens.push_back(*eos_);
-    if (!segments[i].masked && (segments[i].supervised || options_.train_on == TrainOn::all))
-      add_span(example.supervised, begin, tokens.size());
+    if (!ends || eos_text_) continue;
+    run.eos_follows = true;
+    run.eos_supervised = supervised;
+    runs.emplace_back();
   }
-  if (!any_text) row.fate = AssembledRow::Fate::empty;
+  return runs;
+}
+
+/// One BOS, whether the tokenizer or the text puts it there.
+void Assembler::drop_repeated_bos(tokenizer::Encoding& encoding, bool prefix_has_bos, AssembledRow& row) const {
+  const auto first = std::find_if(encoding.ids.begin(), encoding.ids.end(), [&](auto id) { return id != bos_; });
+  auto drop = first - encoding.ids.begin();
+  if (!prefix_has_bos) --drop;
+  if (drop <= 0) return;
+  row.repeated_bos = true;
+  encoding.ids.erase(encoding.ids.begin(), encoding.ids.begin() + drop);
+  if (!encoding.spans.empty()) encoding.spans.erase(encoding.spans.begin(), encoding.spans.begin() + drop);
+}
+
+/// The places of tokens are asked for only where they decide something.
+tokenizer::Encoding Assembler::encode(const Run& run) const {
+  if (!run.mixed()) return {encoder_.encode(run.text, false), {}};
+  return encoder_.encode_with_spans(run.text);
+}
+
+void Assembler::supervise(const Run& run, const tokenizer::Encoding& encoding, std::size_t offset,
+                          std::vector<Span>& supervised) {
+  if (run.supervised.empty()) return;
+  if (!run.mixed()) return add_span(supervised, offset, offset + encoding.ids.size());
+  auto part = run.supervised.begin();
+  for (std::size_t i = 0; i < encoding.ids.size(); ++i) {
+    const auto [begin, end] = encoding.spans[i];
+    while (part != run.supervised.end() && part->end <= begin) ++part;
+    if (part != run.supervised.end() && part->begin < end) add_span(supervised, offset + i, offset + i + 1);
+  }
+}
+
+TokenizedExample Assembler::join(std::span<const Segment> segments, AssembledRow& row) const {
+  TokenizedExample example{.tokens = prefix_, .supervised = {}};
+  auto& tokens = example.tokens;
+  std::size_t ends = 0;  // terminators that were put in
+  for (const auto& segment : segments) {
+    ends += segment.ends_turn && options_.append_eos && !(eos_text_ && segment.text.ends_with(*eos_text_));
+  }
+  bool any_text = false;
+  for (const Run& run : runs_of(segments)) {
+    auto encoding = encode(run);
+    if (!any_text && bos_) drop_repeated_bos(encoding, !prefix_.empty(), row);
+    any_text |= !encoding.ids.empty();
+    supervise(run, encoding, tokens.size(), example.supervised);
+    tokens.insert(tokens.end(), encoding.ids.begin(), encoding.ids.end());
+    const bool has_end = !encoding.ids.empty() && encoding.ids.back() == eos_;
+    if (!run.eos_follows || has_end) continue;
+    tokens.push_back(*eos_);
+    if (run.eos_supervised) add_span(example.supervised, tokens.size() - 1, tokens.size());
+  }
+  if (!any_text || tokens.size() <= prefix_.size() + (eos_text_ ? ends : 0)) row.fate = AssembledRow::Fate::empty;
   row.length = static_cast<std::int64_t>(tokens.size());
   return example;
 }
@@ -129,10 +182,9 @@ void Assembler::split(const TokenizedExample& example, AssembledRow& row) const 
   }
 }
 
-AssembledRow Assembler::assemble(std::span<const Segment> segments,
-                                 std::span<const std::vector<std::int32_t>> ids) const {
+AssembledRow Assembler::assemble(std::span<const Segment> segments) const {
   AssembledRow row;
-  auto example = join(segments, ids, row);
+  auto example = join(segments, row);
   if (row.fate != AssembledRow::Fate::kept) return row;
   const bool long_row = row.length > options_.context_length;
   if (long_row && options_.truncation == Truncation::error) row.fate = AssembledRow::Fate::too_long;
@@ -155,6 +207,18 @@ AssembledRow Assembler::assemble(std::span<const Segment> segments,
     }
   }
   return row;
+}
+
+std::vector<std::int32_t> encode_prompt(const TextEncoder& encoder, std::string_view text) {
+  auto ids = prefix_of(encoder);
+  const auto own = encoder.encode(text, false);
+  auto first = own.begin();
+  while (encoder.bos() && first != own.end() && *first == *encoder.bos() &&
+         (!ids.empty() || std::next(first) == own.end() || *std::next(first) == *encoder.bos())) {
+    ++first;
+  }
+  ids.insert(ids.end(), first, own.end());
+  return ids;
 }
 
 }  // namespace lorica::data

@@ -67,12 +67,11 @@ class TokenizedDataset {
 };
 
 /// Reads, renders and tokenizes `options.sources`, or maps the cached result of an earlier call with the same content
-/// of files, tokenizer and options (a damaged cache is rebuilt, with a warning in the log and the report). Prompt and
-/// completion are tokenized separately and joined, so that the edge of the mask is exact and the prompt has the very
-/// tokens it has in generation. The tokenizer's own prefix (BOS) stands once at the start of each example.
-/// Throws DataError: missing or unreadable files, a malformed row (file:line), a missing column, a text longer than
-/// context_length under Truncation::error, no example left, no token that carries loss; ConfigError: contradictory
-/// options; FileError.
+/// of files, tokenizer and options (a damaged cache is rebuilt, with a warning in the log and the report). The text of
+/// a row is tokenized as one; labels go by the place of each token in it (assembler.hpp). The tokenizer's own prefix
+/// (BOS) stands once at the start of each example. Throws DataError: missing or unreadable files, a malformed row
+/// (file:line), a missing column, a text longer than context_length under Truncation::error, no example left, no token
+/// that carries loss; ConfigError: contradictory options; FileError.
 TokenizedDataset load_dataset(const DataOptions& options, const TextEncoder& encoder, DataReport& report);
 
 struct TrainAndEval {

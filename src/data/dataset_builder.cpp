@@ -64,7 +64,7 @@ std::vector<std::int64_t> selected_ranks(const ResolvedSource& source, std::int6
 
 DatasetBuilder::DatasetBuilder(const DataOptions& options, const TextEncoder& encoder, TokenStoreWriter& writer,
                                DataReport& report)
-    : options_(options), encoder_(encoder), writer_(writer), report_(report), assembler_(options, encoder) {}
+    : options_(options), writer_(writer), report_(report), assembler_(options, encoder) {}
 
 void DatasetBuilder::add(const ResolvedSource& source) {
   if (source.synthetic) return add_synthetic(source);
@@ -182,19 +182,10 @@ std::vector<DatasetBuilder::Rendered> DatasetBuilder::render_pending() const {
 }
 
 std::vector<AssembledRow> DatasetBuilder::assemble(const std::vector<Rendered>& rendered) const {
-  std::vector<std::string_view> texts;
-  std::vector<std::size_t> first_text;
-  for (const auto& row : rendered) {
-    first_text.push_back(texts.size());
-    for (const auto& segment : row.row.segments) texts.push_back(segment.text);
-  }
-  const auto ids = encoder_.encode_batch(texts, false);
-  ensure(ids.size() == texts.size(), "the tokenizer returned {} results for {} texts", ids.size(), texts.size());
   std::vector<AssembledRow> rows(rendered.size());
-  parallel_for(static_cast<std::int64_t>(rendered.size()), 32, [&](std::int64_t begin, std::int64_t end) {
+  parallel_for(static_cast<std::int64_t>(rendered.size()), 8, [&](std::int64_t begin, std::int64_t end) {
     for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
-      const auto& segments = rendered[i].row.segments;
-      rows[i] = assembler_.assemble(segments, std::span(ids).subspan(first_text[i], segments.size()));
+      if (!rendered[i].fault) rows[i] = assembler_.assemble(rendered[i].row.segments);
     }
   });
   return rows;

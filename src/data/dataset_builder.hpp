@@ -54,7 +54,6 @@ class DatasetBuilder {
   std::string origin(std::uint32_t file, const RawRow& row) const;
 
   const DataOptions& options_;
-  const TextEncoder& encoder_;
   TokenStoreWriter& writer_;
   DataReport& report_;
   Assembler assembler_;

@@ -19,9 +19,8 @@ std::vector<std::int32_t> TokenizerEncoder::encode(std::string_view text, bool a
   return tokenizer_.encode(text, add_special_tokens);
 }
 
-std::vector<std::vector<std::int32_t>> TokenizerEncoder::encode_batch(const std::vector<std::string_view>& texts,
-                                                                      bool add_special_tokens) const {
-  return tokenizer_.encode_batch(texts, add_special_tokens);
+tokenizer::Encoding TokenizerEncoder::encode_with_spans(std::string_view text) const {
+  return tokenizer_.encode_with_spans(text, false);
 }
 
 std::optional<std::int32_t> TokenizerEncoder::bos() const {
@@ -29,6 +28,9 @@ std::optional<std::int32_t> TokenizerEncoder::bos() const {
 }
 std::optional<std::int32_t> TokenizerEncoder::eos() const {
   return tokenizer_.eos();
+}
+std::optional<std::string> TokenizerEncoder::eos_text() const {
+  return tokenizer_.eos_text();
 }
 std::string TokenizerEncoder::content_hash() const {
   return tokenizer_.content_hash();

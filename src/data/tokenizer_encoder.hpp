@@ -11,10 +11,10 @@ class TokenizerEncoder : public TextEncoder {
  public:
   explicit TokenizerEncoder(const tokenizer::Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
   std::vector<std::int32_t> encode(std::string_view text, bool add_special_tokens) const override;
-  std::vector<std::vector<std::int32_t>> encode_batch(const std::vector<std::string_view>& texts,
-                                                      bool add_special_tokens) const override;
+  tokenizer::Encoding encode_with_spans(std::string_view text) const override;
   std::optional<std::int32_t> bos() const override;
   std::optional<std::int32_t> eos() const override;
+  std::optional<std::string> eos_text() const override;
   std::string display(std::int32_t id) const override;
   std::string content_hash() const override;
 

@@ -48,12 +48,11 @@ def call(**request):
 
 
 def example(model, prompt, answer, limit=512):
-    """Prompt and answer tokenized apart, BOS before and EOS after, labels shifted by one, cut at `limit`."""
-    before = model.encode(prompt).ids
-    after = model.encode(answer, add_special_tokens=False).ids + [model.token_to_id(EOS)]
-    tokens = (before + after)[:limit]
-    labels = ([IGNORED] * len(before) + after)[:limit]
-    return {"tokens": tokens, "labels": labels[1:] + [IGNORED]}
+    """The whole text tokenized once, as TRL does; a token with a character of the answer or of EOS carries loss. Labels are shifted by
+    one, and all is cut at `limit`."""
+    encoding = model.encode(prompt + answer + EOS)
+    labels = [token if end > len(prompt) else IGNORED for token, (_, end) in zip(encoding.ids, encoding.offsets, strict=True)]
+    return {"tokens": encoding.ids[:limit], "labels": labels[1:limit] + [IGNORED]}
 
 
 def alpaca_rows(count):
@@ -90,17 +89,54 @@ def test_alpaca_template_and_mask(tokenizer, tmp_path, kind):
         assert reply["examples"] == [example(model, alpaca_prompt(row), row["output"]) for row in rows]
 
 
-def test_mask_differs_from_two_tokenizations_at_the_edge_only(tokenizer, tmp_path):
-    """fsdp_qlora tokenizes the prompt and the whole text; ours must be that up to the token at the edge."""
-    model, folder = tokenizer
-    rows = alpaca_rows(120)
-    ours = call(tokenizer=folder, dataset=write_rows(tmp_path, "json", rows))["examples"]
-    for row, got in zip(rows, ours, strict=True):
-        whole = model.encode(alpaca_prompt(row) + row["output"]).ids + [model.token_to_id(EOS)]
-        masked = len(model.encode(alpaca_prompt(row)).ids)
-        assert abs(len(whole) - len(got["tokens"])) <= 1
-        assert got["tokens"][:masked - 1] == whole[:masked - 1]
-        assert model.decode(got["tokens"]) == model.decode(whole)
+def sentencepiece_like(kind):
+    """BPE over "▁" for spaces with single bytes for the rest, as Llama 2's tokenizer.json has it ("▁" put before every text) or as newer
+    ones do (before the first)."""
+    rng = random.Random(0)
+    model = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    model.pre_tokenizer = pre_tokenizers.Metaspace("▁", "first", False)
+    trainer = trainers.BpeTrainer(vocab_size=500, special_tokens=["<unk>", BOS, EOS] + [f"<0x{b:02X}>" for b in range(256)])
+    model.train_from_iterator([text(rng, 5, 30) for _ in range(200)] + [WITH_INPUT], trainer)
+    data = json.loads(model.to_str())
+    data["added_tokens"] = [token for token in data["added_tokens"] if not token["content"].startswith("<0x")]
+    if kind == "llama2":
+        data["pre_tokenizer"] = None
+        data["normalizer"] = {"type": "Sequence", "normalizers": [
+            {"type": "Prepend", "prepend": "▁"}, {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]}
+    model = Tokenizer.from_str(json.dumps(data))
+    model.post_processor = processors.TemplateProcessing(single=f"{BOS} $A", special_tokens=[(BOS, model.token_to_id(BOS))])
+    return model
+
+
+@pytest.mark.parametrize("kind", ["byte-level", "llama2", "first"])
+def test_ids_are_trls(tokenizer, tmp_path, kind):
+    """TRL tokenizes prompt + completion + EOS, and masks as many tokens as the prompt alone has. Ids must be equal; masks are wherever the
+    prompt's tokens are the beginning of the whole text's. Where they aren't, TRL warns and masks or trains one token too many."""
+    if kind == "byte-level":
+        model, folder = tokenizer
+    else:
+        model, folder = sentencepiece_like(kind), tmp_path
+        model.save(str(folder / "tokenizer.json"))
+        (folder / "tokenizer_config.json").write_text(json.dumps({"bos_token": BOS, "eos_token": EOS}))
+    rng = random.Random(4)
+    edges = [("def f(x):\n    ", "return x"), ("Q: hi\nA:", " ho ho"), ("### Answer:\n", "Hello there"), ("a ", " b"), ("Größ", "e\n"),
+             ("x", ""), ("wo", "rds</s>"), ("</s> x", "日本")]
+    edges += [(text(rng, 1, 6) + rng.choice(["", " ", "\n", ":", "."]), rng.choice(["", " ", "\n"]) + text(rng, 1, 6)) for _ in range(200)]
+    rows = [{"prompt": prompt, "completion": completion} for prompt, completion in edges]
+    got = call(tokenizer=folder, dataset=write_rows(tmp_path, "jsonl", rows))["examples"]
+    same = 0
+    for (prompt, completion), ours in zip(edges, got, strict=True):
+        ids = model.encode(prompt + completion + ("" if completion.endswith(EOS) else EOS)).ids
+        masked = model.encode(prompt).ids
+        assert ours["tokens"] == ids, (prompt, completion)
+        labels = ours["labels"][-1:] + ours["labels"][:-1]
+        if ids[:len(masked)] == masked:
+            same += 1
+            assert labels == [IGNORED] * len(masked) + ids[len(masked):], (prompt, completion)
+        elif completion not in ("", EOS):
+            first = next(i for i, label in enumerate(labels) if label != IGNORED)
+            assert model.encode(prompt + completion).offsets[first][1] > len(prompt), (prompt, completion)
+    assert len(edges) // 2 < same
 
 
 @pytest.mark.parametrize("limit", [40, 64])
@@ -128,22 +164,17 @@ def test_messages_from_parquet(tokenizer, tmp_path):
     reply = call(tokenizer=folder, dataset=write_rows(tmp_path, "parquet", rows))
     heads = {"system": "### System:\n", "user": "### User:\n", "assistant": "### Assistant:\n"}
     for row, got in zip(rows, reply["examples"], strict=True):
-        tokens, trained, plain = [model.token_to_id(BOS)], [False], ""
-
-        def add(piece, loss):
-            tokens.extend(piece)
-            trained.extend([loss] * len(piece))
-
+        whole, spans = "", []
         for turn in row["messages"]:
-            plain += heads[turn["role"]]
-            if turn["role"] != "assistant":
-                plain += turn["content"] + "\n\n"
-                continue
-            add(model.encode(plain, add_special_tokens=False).ids, False)
-            add(model.encode(turn["content"], add_special_tokens=False).ids + [model.token_to_id(EOS)], True)
-            plain = ""
-        labels = [token if loss else IGNORED for token, loss in zip(tokens, trained, strict=True)]
-        assert got == {"tokens": tokens, "labels": labels[1:] + [IGNORED]}
+            whole += heads[turn["role"]]
+            begin = len(whole)
+            whole += turn["content"] + (EOS if turn["role"] == "assistant" else "\n\n")
+            if turn["role"] == "assistant":
+                spans.append((begin, len(whole)))
+        encoding = model.encode(whole)
+        labels = [token if any(begin < b and a < end for a, b in spans) else IGNORED
+                  for token, (begin, end) in zip(encoding.ids, encoding.offsets, strict=True)]
+        assert got == {"tokens": encoding.ids, "labels": labels[1:] + [IGNORED]}
 
 
 @pytest.mark.parametrize("seed", [0, 1, 42, 2**31, 2**40 + 3])

@@ -40,10 +40,18 @@ class ByteEncoder : public TextEncoder {
     }
     return ids;
   }
-  std::vector<Ids> encode_batch(const std::vector<std::string_view>& texts, bool add_special_tokens) const override {
-    std::vector<Ids> all;
-    for (const auto text : texts) all.push_back(encode(text, add_special_tokens));
-    return all;
+  tokenizer::Encoding encode_with_spans(std::string_view text) const override {
+    tokenizer::Encoding encoding{encode(text, false), {}};
+    std::uint32_t at = 0;
+    for (const auto id : encoding.ids) {
+      const auto begin = at;
+      at += id == 1 ? 3 : id == 2 ? 4 : 1;
+      encoding.spans.push_back({begin, at});
+    }
+    return encoding;
+  }
+  std::optional<std::string> eos_text() const override {
+    return has_eos_ ? std::optional<std::string>("</s>") : std::nullopt;
   }
   std::optional<std::int32_t> bos() const override { return has_bos_ ? std::optional(1) : std::nullopt; }
   std::optional<std::int32_t> eos() const override { return has_eos_ ? std::optional(2) : std::nullopt; }
