@@ -65,6 +65,12 @@ void AddedTokens::add(const std::vector<AddedToken>& tokens, const Vocabulary& m
   rebuild();
 }
 
+void AddedTokens::split_special(bool on) {
+  if (on == split_special_) return;
+  split_special_ = on;
+  rebuild();
+}
+
 void AddedTokens::rebuild() {
   raw_ = {};
   normalized_ = {};
@@ -74,6 +80,7 @@ void AddedTokens::rebuild() {
     return map;
   }();
   for (const auto& [id, entry] : ordered) {
+    if (split_special_ && entry->token.special) continue;
     (entry->token.normalized ? normalized_ : raw_).add(entry->form, static_cast<std::uint32_t>(id), false);
   }
 }

@@ -32,6 +32,9 @@ class AddedTokens {
   /// Adds tokens in order. One that the model (or an earlier one) has keeps that id; the others are numbered behind the
   /// vocabulary, as `tokenizers` does, whatever id the file gives.
   void add(const std::vector<AddedToken>& tokens, const Vocabulary& model, const Normalizers& normalizers);
+  /// On: special tokens are not looked for in texts.
+  void split_special(bool on);
+  bool splits_special() const { return split_special_; }
   bool empty() const { return by_id_.empty(); }
   bool has_normalized() const { return !normalized_.empty(); }
 
@@ -44,6 +47,13 @@ class AddedTokens {
   /// What stands for the token while decoding: its content, or its normalized form where that differs.
   const std::string* decoded_form(TokenId id) const;
   bool is_special(std::string_view content) const { return special_.contains(std::string(content)); }
+  /// Calls visit(id, token) for all, in the order of ids.
+  template <class Visit>
+  void each(Visit visit) const {
+    for (TokenId id = 0; id < id_end_; ++id) {
+      if (const AddedToken* known = token(id)) visit(id, *known);
+    }
+  }
   /// One more than the highest id, or 0.
   TokenId id_end() const { return id_end_; }
 
@@ -59,8 +69,12 @@ class AddedTokens {
   std::unordered_set<std::string> special_;
   ByteTrie raw_, normalized_;
   TokenId id_end_ = 0;
+  bool split_special_ = false;
 };
 
 AddedToken parse_added_token(const JsonView& json);
+/// A token named for a role, `"<s>"` or `{"content": "<s>", …}`: always special, and looked for before normalization
+/// unless it says otherwise.
+AddedToken parse_named_token(const JsonView& json);
 
 }  // namespace lorica::tokenizer

@@ -215,7 +215,6 @@ void add_special_tokens(const SentencePieceModel& model, const SentencePieceOpti
       tokens.push_back({piece.text, false, false, false, false, piece.type != Type::kUserDefined});
     }
   }
-  tokens.insert(tokens.end(), options.added.begin(), options.added.end());
   out.added.add(tokens, out.model->vocabulary(), out.normalizers);
   const auto exists = [&](std::int64_t id) { return id >= 0 && id < static_cast<std::int64_t>(model.pieces.size()); };
   out.around.clear();

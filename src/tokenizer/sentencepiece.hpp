@@ -34,7 +34,6 @@ struct SentencePieceOptions {
   bool add_bos = true, add_eos = false;
   bool legacy = false;                   ///< the dummy prefix also behind each special token
   std::optional<bool> add_prefix_space;  ///< instead of the model's add_dummy_prefix
-  std::vector<AddedToken> added;         ///< in the order of ids
 };
 
 /// Encodes as the sentencepiece library does (the text between special tokens), with Hugging Face's treatment of

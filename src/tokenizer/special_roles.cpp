@@ -2,11 +2,10 @@
 #include "tokenizer/special_roles.hpp"
 
 #include <algorithm>
-#include <map>
+#include <array>
 
 #include "base/error.hpp"
 #include "base/files.hpp"
-#include "base/log.hpp"
 
 namespace lorica::tokenizer {
 namespace {
@@ -22,10 +21,21 @@ nlohmann::json read_json(const std::filesystem::path& path) {
   }
 }
 
-/// `"<s>"` or `{"content": "<s>", …}`.
-std::optional<std::string> token_name(const JsonView& json) {
-  if (json.is_null()) return std::nullopt;
-  return json.json().is_object() ? json["content"].text() : json.text();
+/// Classes of transformers that number the pieces of their model file in their own way (fairseq's order, sentinels).
+constexpr std::array<std::string_view, 20> kRenumbering{
+    "AlbertTokenizer",      "BarthezTokenizer",   "BartphoTokenizer", "BigBirdTokenizer",    "CamembertTokenizer",
+    "CpmTokenizer",         "DebertaV2Tokenizer", "FNetTokenizer",    "M2M100Tokenizer",     "MBart50Tokenizer",
+    "MBartTokenizer",       "NllbTokenizer",      "PegasusTokenizer", "PLBartTokenizer",     "Speech2TextTokenizer",
+    "SeamlessM4TTokenizer", "T5Tokenizer",        "XGLMTokenizer",    "XLMRobertaTokenizer", "XLNetTokenizer"};
+
+void refuse_renumbering(const JsonView& name, const std::filesystem::path& folder) {
+  std::string kind = name.text_or("");
+  if (kind.ends_with("Fast")) kind.resize(kind.size() - 4);
+  if (std::find(kRenumbering.begin(), kRenumbering.end(), kind) == kRenumbering.end()) return;
+  raise<DataError>(
+      "{} is {}, which numbers the pieces of its model file anew: a tokenizer.json is needed. In Python: "
+      "AutoTokenizer.from_pretrained(\"{}\").save_pretrained(\"{}\")",
+      name.where(), kind, folder.string(), folder.string());
 }
 
 }  // namespace
@@ -34,6 +44,7 @@ TokenizerFolder::TokenizerFolder(const std::filesystem::path& folder)
     : folder_(folder),
       tokenizer_config_(read_json(folder / "tokenizer_config.json")),
       special_map_(read_json(folder / "special_tokens_map.json")),
+      added_tokens_(read_json(folder / "added_tokens.json")),
       generation_config_(read_json(folder / "generation_config.json")),
       config_(read_json(folder / "config.json")) {}
 
@@ -42,14 +53,9 @@ JsonView TokenizerFolder::view(const nlohmann::json& document, const char* file)
 }
 
 std::optional<TokenId> TokenizerFolder::role(const Pipeline& pipeline, const std::string& name) const {
-  const std::string token_key = name + "_token", id_key = name + "_token_id";
-  for (const JsonView& file :
-       {view(tokenizer_config_, "tokenizer_config.json"), view(special_map_, "special_tokens_map.json")}) {
-    const auto text = token_name(file[token_key.c_str()]);
-    if (!text) continue;
-    if (const auto id = pipeline.id(*text)) return id;
-    spdlog::warn("{}: {} is {:?}, which the tokenizer does not have", file.where(), token_key, *text);
-  }
+  const std::string id_key = name + "_token_id";
+  const JsonView token = named(name + "_token");
+  if (!token.is_null()) return pipeline.id(parse_named_token(token).content);
   for (const JsonView& file : {view(generation_config_, "generation_config.json"), view(config_, "config.json")}) {
     JsonView id = file[id_key.c_str()];
     if (id.json().is_array() && id.size() > 0) id = id.at(0);
@@ -83,18 +89,7 @@ SentencePieceOptions TokenizerFolder::sentencepiece_options() const {
   options.add_eos = config["add_eos_token"].flag_or(false);
   options.legacy = config["legacy"].flag_or(false);
   if (!config["add_prefix_space"].is_null()) options.add_prefix_space = config["add_prefix_space"].flag_or(true);
-  const JsonView added = config["added_tokens_decoder"];
-  if (added.is_null()) return options;
-  if (!added.json().is_object()) added.wrong("an object");
-  std::map<std::int64_t, AddedToken> by_id;
-  for (const auto& [key, value] : added.json().items()) {
-    if (key.empty() || key.size() > 8 ||
-        !std::all_of(key.begin(), key.end(), [](char c) { return c >= '0' && c <= '9'; })) {
-      raise<DataError>("{}: {:?} is not a token id", added.where(), key);
-    }
-    by_id[std::stoll(key)] = parse_added_token({value, added.where() + "." + key});
-  }
-  for (auto& [id, token] : by_id) options.added.push_back(std::move(token));
+  refuse_renumbering(config["tokenizer_class"], folder_);
   return options;
 }
 

@@ -6,6 +6,7 @@
 #include "base/error.hpp"
 #include "base/files.hpp"
 #include "base/hash.hpp"
+#include "base/log.hpp"
 #include "base/parallel.hpp"
 #include "tokenizer/pipeline.hpp"
 #include "tokenizer/sentencepiece.hpp"
@@ -18,8 +19,26 @@ namespace fs = std::filesystem;
 namespace {
 
 /// Raised whenever the same files can give other ids than before.
-constexpr std::uint64_t kRulesVersion = 1;
+constexpr std::uint64_t kRulesVersion = 2;
 constexpr std::int64_t kBatchGrain = 8;
+
+/// What a folder without a tokenizer has instead, and what to do about it.
+std::string way_out(const fs::path& folder) {
+  const auto has = [&](const char* name) { return fs::exists(folder / name); };
+  const std::string convert =
+      fmt::format("In Python: AutoTokenizer.from_pretrained(\"{0}\").save_pretrained(\"{0}\") writes a tokenizer.json.",
+                  folder.string());
+  if (has("adapter_config.json")) return "It is an adapter: give its base model as --model_name and it as --adapter.";
+  if (has("vocab.json") || has("vocab.txt")) return "It has a vocabulary of an older kind. " + convert;
+  for (const char* name : {"spiece.model", "sentencepiece.bpe.model", "tekken.json", "tokenizer.tiktoken"}) {
+    if (has(name)) return fmt::format("It has a {}. {}", name, convert);
+  }
+  if (has("tokenizer_config.json")) {
+    return "It has a tokenizer_config.json, which belongs to one of them: copy the tokenizer.json from where the model "
+           "comes from.";
+  }
+  return "Copy the tokenizer.json, tokenizer_config.json and special_tokens_map.json from where the model comes from.";
+}
 
 fs::path tokenizer_file(const fs::path& path) {
   if (!fs::exists(path))
@@ -29,7 +48,16 @@ fs::path tokenizer_file(const fs::path& path) {
   for (const char* name : {"tokenizer.json", "tokenizer.model"}) {
     if (fs::exists(path / name)) return path / name;
   }
-  raise<DataError>("{}: this folder holds neither a tokenizer.json nor a tokenizer.model", path.string());
+  raise<DataError>("{}: this folder holds neither a tokenizer.json nor a tokenizer.model. {}", path.string(),
+                   way_out(path));
+}
+
+/// Everything of a token that changes ids or their decoding.
+void add_token(ContentHash& hash, const AddedToken& token, TokenId id) {
+  hash.add_field(token.content).add_field(static_cast<std::uint64_t>(id));
+  hash.add_field(static_cast<std::uint64_t>(token.single_word) | static_cast<std::uint64_t>(token.lstrip) << 1 |
+                 static_cast<std::uint64_t>(token.rstrip) << 2 | static_cast<std::uint64_t>(token.normalized) << 3 |
+                 static_cast<std::uint64_t>(token.special) << 4);
 }
 
 }  // namespace
@@ -37,6 +65,7 @@ fs::path tokenizer_file(const fs::path& path) {
 struct Tokenizer::State {
   Pipeline pipeline;
   SpecialRoles roles;
+  Account account;
   std::string chat_template, hash;
 };
 
@@ -62,13 +91,18 @@ Tokenizer Tokenizer::load(const fs::path& path) {
                    static_cast<std::uint64_t>(options.legacy) << 2 |
                    static_cast<std::uint64_t>(options.add_prefix_space.value_or(true)) << 3 |
                    static_cast<std::uint64_t>(options.add_prefix_space.has_value()) << 4);
-    for (const AddedToken& token : options.added) {
-      hash.add_field(token.content);
-      hash.add_field(static_cast<std::uint64_t>(token.single_word) | static_cast<std::uint64_t>(token.lstrip) << 1 |
-                     static_cast<std::uint64_t>(token.rstrip) << 2 | static_cast<std::uint64_t>(token.normalized) << 3);
+    if (!fs::exists(parent / "tokenizer_config.json")) {
+      spdlog::warn(
+          "{} has no tokenizer_config.json beside it: BOS is put before each text, and no tokens are added to the "
+          "model's own. Copy tokenizer_config.json (or tokenizer.json) from where the model comes from.",
+          where);
     }
   }
+  folder.add_tokens(state->pipeline);
+  state->pipeline.added.each([&](TokenId id, const AddedToken& token) { add_token(hash, token, id); });
+  hash.add_field(std::uint64_t{state->pipeline.added.splits_special()});
   state->roles = folder.roles(state->pipeline);
+  state->account = folder.account(state->pipeline, file.extension() != ".json");
   state->chat_template = folder.chat_template();
   for (const auto& role : {state->roles.bos, state->roles.eos, state->roles.pad}) {
     hash.add_field(static_cast<std::uint64_t>(role.value_or(-1)));
@@ -137,6 +171,9 @@ std::optional<TokenId> Tokenizer::pad() const {
 }
 const std::string& Tokenizer::chat_template() const {
   return state_->chat_template;
+}
+const Account& Tokenizer::account() const {
+  return state_->account;
 }
 const std::string& Tokenizer::content_hash() const {
   return state_->hash;

@@ -9,6 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/account.hpp"
+
 namespace lorica::tokenizer {
 
 using TokenId = std::int32_t;
@@ -19,8 +21,8 @@ struct TextSpan {
   bool operator==(const TextSpan&) const = default;
 };
 
-/// Ids, and the part of the text that each stands for: ascending, whole characters. Several ids of one character (bytes)
-/// have all of it; a token that the tokenizer puts around every text has an empty part.
+/// Ids, and the part of the text that each stands for: ascending, whole characters. Several ids of one character
+/// (bytes) have all of it; a token that the tokenizer puts around every text has an empty part.
 struct Encoding {
   std::vector<TokenId> ids;
   std::vector<TextSpan> spans;
@@ -28,10 +30,10 @@ struct Encoding {
 
 class Tokenizer {
  public:
-  /// Loads `folder/tokenizer.json`, else `folder/tokenizer.model`; special-token roles come from tokenizer_config.json
-  /// and special_tokens_map.json (and config.json / generation_config.json for eos ids) where present. `path` may also
-  /// be one of those two files. Throws DataError naming the file and the fault (missing, malformed, unsupported
-  /// component by name).
+  /// Loads `folder/tokenizer.json`, else `folder/tokenizer.model`; further tokens and their roles come from
+  /// tokenizer_config.json, special_tokens_map.json and added_tokens.json (and config.json / generation_config.json for
+  /// ids of roles) where present. `path` may also be one of those two files. Throws DataError naming the file and the
+  /// fault (missing, malformed, unsupported component by name).
   static Tokenizer load(const std::filesystem::path& path);
 
   ~Tokenizer();
@@ -41,9 +43,9 @@ class Tokenizer {
   /// Ids of `text` (any bytes; malformed UTF-8 is treated as Python's `errors="replace"` would). Special tokens written
   /// inside the text become their ids. `add_special_tokens` runs the post-processor (BOS and the like). Thread-safe.
   std::vector<TokenId> encode(std::string_view text, bool add_special_tokens) const;
-  /// The same ids with their places in `text`, as `tokenizers` has them as offsets (in bytes, and never trimmed). Memory
-  /// beside the result: up to 8 bytes for each of the text, where a normalizer changes it. Throws DataError for 4 GiB or
-  /// more. Thread-safe.
+  /// The same ids with their places in `text`, as `tokenizers` has them as offsets (in bytes, and never trimmed).
+  /// Memory beside the result: up to 8 bytes for each of the text, where a normalizer changes it. Throws DataError for
+  /// 4 GiB or more. Thread-safe.
   Encoding encode_with_spans(std::string_view text, bool add_special_tokens) const;
   /// The same as encode() for many texts, on all threads (base/parallel.hpp), results in order.
   std::vector<std::vector<TokenId>> encode_batch(const std::vector<std::string_view>& texts,
@@ -64,6 +66,8 @@ class Tokenizer {
   std::optional<TokenId> pad() const;
   /// Text of tokenizer_config.json's / chat_template.jinja's chat template; empty if the model has none.
   const std::string& chat_template() const;
+  /// What the files beside the tokenizer say of ids and isn't gone by.
+  const Account& account() const;
   /// 32 hex digits over everything that changes ids: the key of token caches.
   const std::string& content_hash() const;
 

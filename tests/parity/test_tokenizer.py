@@ -414,3 +414,56 @@ def test_stream_decoder(corpus, texts, tmp_path):
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     ids = [tokenizer.encode(s, add_special_tokens=False).ids for s in strings]
     assert_equal(our_texts(tmp_path, ids, "stream"), tokenizer.decode_batch(ids, skip_special_tokens=False), sample, "streamed")
+
+
+BESIDE = {
+    "none": ({}, {}),
+    "decoder": ({"added_tokens_decoder": {"258": {"content": "<y>", "special": False}, "300": {"content": "<x>", "special": True, "lstrip": True}}},
+                {"added_tokens.json": {"<z>": 259}, "special_tokens_map.json": {"eos_token": "<z>"}}),
+    "decoder-of-the-own": ({"eos_token": "<y>", "added_tokens_decoder": {"256": {"content": "<s>", "special": True, "normalized": False},
+                                                                         "258": {"content": "<y>", "special": False}}}, {}),
+    "list": ({}, {"added_tokens.json": {"<y>": 259, "<x>": 258}}),
+    "list-of-a-role": ({"eos_token": "<y>"}, {"added_tokens.json": {"<y>": 259, "<x>": 258}}),
+    "list-taken-id": ({}, {"added_tokens.json": {"<y>": 257, "<x>": 258}}),
+    "map": ({"eos_token": "</s>"}, {"special_tokens_map.json": {
+        "eos_token": "<y>", "pad_token": {"content": "<x>", "lstrip": True}, "additional_special_tokens": ["<z>"]}}),
+    "additional": ({"additional_special_tokens": ["<x>", "<y>"]}, {}),
+    "named": ({"extra_special_tokens": {"image_token": "<x>"}}, {}),
+    "role": ({"pad_token": "<x>", "eos_token": "a"}, {}),
+    "split": ({"split_special_tokens": True, "additional_special_tokens": ["<x>"]}, {"added_tokens.json": {"<y>": 258}}),
+    "keys-without-effect": ({"add_bos_token": False, "add_eos_token": True, "add_prefix_space": True, "legacy": True}, {}),
+}
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_files_beside_tokenizer_json(name, tmp_path):
+    """Tokens that only the other files name, and which file goes before which: as transformers' AutoTokenizer loads the folder."""
+    from transformers import AutoTokenizer
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(["<s>", "</s>"])
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 256)])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    config, files = BESIDE[name]
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>"} | config
+    for file, content in {"tokenizer_config.json": config, **files}.items():
+        (tmp_path / file).write_text(json.dumps(content))
+    theirs = AutoTokenizer.from_pretrained(tmp_path)
+    texts = ["ab <x> <y><z>c</s>", "<s>a<x> <x>", "<z>", "  <y>  </s> "]
+    ids = [theirs(t).input_ids for t in texts]
+    assert our_ids(tmp_path, [t.encode() for t in texts]) == ids
+    assert our_texts(tmp_path, ids, "decode", "--skip-special") == [theirs.decode(i, skip_special_tokens=True) for i in ids]
+
+
+def test_files_beside_tokenizer_model(corpus, tmp_path):
+    from transformers import LlamaTokenizer
+    (tmp_path / "tokenizer.model").write_bytes(train_sentencepiece(corpus, **LLAMA_LIKE))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(
+        {"tokenizer_class": "LlamaTokenizer", "add_bos_token": True, "legacy": False, "bos_token": "<s>", "eos_token": "<|im_end|>", "unk_token": "<unk>"}))
+    size = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "tokenizer.model")).vocab_size()
+    (tmp_path / "added_tokens.json").write_text(json.dumps({"<|im_end|>": size + 1, "<|im_start|>": size}))
+    theirs = LlamaTokenizer.from_pretrained(tmp_path)
+    texts = ["<|im_start|>user\nthe time<|im_end|>\n<|im_start|>", "of <|im_end|> the"]
+    assert our_ids(tmp_path, [t.encode() for t in texts]) == [theirs(t).input_ids for t in texts]

@@ -130,7 +130,7 @@ TEST(Tokenizer, RolesComeFromTheFilesBeside) {
   folder.write("special_tokens_map.json", json{{"eos_token", "<eos>"}, {"bos_token", "<eos>"}});
   folder.write("config.json", json{{"eos_token_id", 5}, {"pad_token_id", json::array({7, 8})}});
   const Tokenizer tokenizer = Tokenizer::load(folder.path());
-  EXPECT_EQ(tokenizer.bos(), 261);
+  EXPECT_EQ(tokenizer.bos(), 262);  // special_tokens_map.json goes before tokenizer_config.json
   EXPECT_EQ(tokenizer.eos(), 262);
   EXPECT_EQ(tokenizer.pad(), 7);
   EXPECT_EQ(tokenizer.chat_template(), "T");
