@@ -14,11 +14,14 @@
 #include "base/strings.hpp"
 #include "base/wording.hpp"
 #include "cli/commands.hpp"
+#include "data/assembler.hpp"
 #include "data/templates.hpp"
 #include "data/text_file.hpp"
+#include "data/tokenizer_encoder.hpp"
 #include "engine/engine.hpp"
 #include "io/hub.hpp"
 #include "io/json.hpp"
+#include "tokenizer/generation_config.hpp"
 #include "tokenizer/tokenizer.hpp"
 
 namespace lorica::cli {
@@ -90,7 +93,7 @@ std::string answer(engine::Engine& engine, const tokenizer::Tokenizer& tokenizer
       shown = end;
     }
   };
-  engine.generate(tokenizer.encode(prompt, true), options, [&](std::int32_t id) {
+  engine.generate(data::encode_prompt(data::TokenizerEncoder(tokenizer), prompt), options, [&](std::int32_t id) {
     text += decoder.add(id);
     const auto end = stop_position(text, config.stop);
     if (end != std::string::npos) return false;
@@ -103,16 +106,22 @@ std::string answer(engine::Engine& engine, const tokenizer::Tokenizer& tokenizer
   return text;
 }
 
-engine::GenerationOptions generation_options(const config::Config& config, const engine::Engine& engine,
-                                             const tokenizer::Tokenizer& tokenizer) {
+/// An answer ends at the tokenizer's EOS and at each id that generation_config.json or config.json names.
+std::vector<std::int32_t> stop_ids(const engine::Engine& engine, const tokenizer::Tokenizer& tokenizer,
+                                   const tokenizer::GenerationConfig& defaults) {
+  std::vector<std::int32_t> ids(defaults.eos_ids);
+  if (tokenizer.eos()) ids.push_back(*tokenizer.eos());
+  for (const auto id : engine.facts().eos_ids) ids.push_back(static_cast<std::int32_t>(id));
+  return ids;
+}
+
+engine::GenerationOptions generation_options(const config::Config& config) {
   engine::GenerationOptions options;
   options.max_new_tokens = config.max_new_tokens;
   options.temperature = config.temperature;
   options.top_k = config.top_k;
   options.top_p = config.top_p;
   options.seed = static_cast<std::uint64_t>(config.seed);
-  if (tokenizer.eos()) options.stop_ids.push_back(*tokenizer.eos());
-  for (const auto id : engine.facts().eos_ids) options.stop_ids.push_back(static_cast<std::int32_t>(id));
   return options;
 }
 
@@ -121,9 +130,15 @@ engine::GenerationOptions generation_options(const config::Config& config, const
 int run_generate(const config::ParsedConfig& parsed) {
   const auto& config = parsed.config;
   const auto prompts = read_prompts(config);
-  const auto tokenizer = tokenizer::Tokenizer::load(io::find_model(config.model_name));
+  const auto folder = io::find_model(config.model_name);
+  const auto tokenizer = tokenizer::Tokenizer::load(folder);
+  const auto defaults = tokenizer::read_generation_config(folder);
+  auto account = tokenizer.account();
+  account.add(defaults.account);
+  for (const auto& line : account.lines()) spdlog::info("{}", line);
   const auto engine = engine::make_engine(config, engine::Purpose::infer);
-  auto options = generation_options(config, *engine, tokenizer);
+  auto options = generation_options(config);
+  options.stop_ids = stop_ids(*engine, tokenizer, defaults);
   std::string lines;
   for (std::size_t i = 0; i < prompts.size(); ++i) {
     const bool to_file = !config.output.empty();

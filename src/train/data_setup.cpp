@@ -74,6 +74,7 @@ TrainingData load_data(const config::Config& config) {
   auto loaded = data::load_train_and_eval(options, *result.encoder, report, eval_report);
   result.account = report.account();
   result.account.add(eval_report.account());
+  result.account.add(result.tokenizer->account());
   result.train = std::move(loaded.train);
   result.eval = std::move(loaded.eval);
   if (config.eval_samples > 0 && result.eval.size() > config.eval_samples) {
