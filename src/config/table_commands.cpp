@@ -17,12 +17,7 @@ std::vector<Option> other_options() {
        .group = kFiles,
        .commands = kMerge | kGenerate | kForward | kTokenize | kReport,
        .field = of(&Config::output),
-       .acts_when = {{"tokenize: input",
-                      [](const Circumstances& at) {
-                        return at.command != Command::tokenize || !at.config.input.empty();
-                      },
-                      "without --input: the preview of a data set goes to standard output", true}},
-       .help = "merge, report: a folder; forward: .safetensors; generate: .jsonl, tokenize: .jsonl (default: standard "
+       .help = "merge, report: a folder; forward: .safetensors; generate and tokenize: .jsonl (default: standard "
                "output)"},
       {.name = "run",
        .group = kFiles,
