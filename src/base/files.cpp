@@ -1,15 +1,18 @@
 #include "base/files.hpp"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <utility>
+#include <vector>
 
 #include "base/error.hpp"
 
@@ -109,13 +112,56 @@ void PendingFile::commit() {
   sync_path(parent_or_here(target_));
 }
 
-PendingFolder::PendingFolder(fs::path target) : target_(std::move(target)), temporary_(temporary_name(target_)) {
-  create_folder(temporary_);
+namespace {
+
+/// Whether `name` is one that temporary_name() gives for `target`.
+bool is_temporary_of(const std::string& name, const fs::path& target) {
+  const auto start = "." + target.filename().string() + ".";
+  constexpr std::string_view end = ".tmp";
+  if (!name.starts_with(start) || !name.ends_with(end) || name.size() <= start.size() + end.size()) return false;
+  const auto numbers = std::string_view(name).substr(start.size(), name.size() - start.size() - end.size());
+  return std::count(numbers.begin(), numbers.end(), '.') == 1 &&
+         numbers.find_first_not_of("0123456789.") == std::string_view::npos;
+}
+
+/// The folder, locked for as long as the descriptor is open; −1 if another process has it, or it can't be locked.
+int lock_folder(const fs::path& folder) {
+  Descriptor file(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (file.get() < 0 || ::flock(file.get(), LOCK_EX | LOCK_NB) != 0) return -1;
+  return file.release();
+}
+
+/// What processes that were killed had begun to write for `target`: those that live hold a lock on it.
+void remove_abandoned(const fs::path& target) {
+  std::error_code error;
+  std::vector<fs::path> abandoned;
+  for (const auto& entry : fs::directory_iterator(parent_or_here(target), error)) {
+    if (entry.is_directory(error) && is_temporary_of(entry.path().filename().string(), target))
+      abandoned.push_back(entry.path());
+  }
+  for (const auto& folder : abandoned) {
+    const Descriptor lock(lock_folder(folder));
+    if (lock.get() >= 0) fs::remove_all(folder, error);
+  }
+}
+
+}  // namespace
+
+PendingFolder::PendingFolder(fs::path target)
+    : target_(target.has_filename() ? std::move(target) : target.parent_path()), temporary_(temporary_name(target_)) {
+  remove_abandoned(target_);
+  // Nobody may find it unlocked under the name by which abandoned ones are known.
+  auto unlocked = temporary_;
+  unlocked.replace_extension(".new.tmp");
+  create_folder(unlocked);
+  lock_ = lock_folder(unlocked);
+  if (::rename(unlocked.c_str(), temporary_.c_str()) != 0) raise_errno("create the folder", temporary_);
 }
 
 PendingFolder::~PendingFolder() {
   std::error_code ignored;
   if (!committed_) fs::remove_all(temporary_, ignored);
+  if (lock_ >= 0) ::close(lock_);
 }
 
 void PendingFolder::commit() {

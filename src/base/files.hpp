@@ -32,7 +32,8 @@ class PendingFile {
 };
 
 /// A folder under construction, with the same promise: complete under its final name, or absent. commit() syncs every
-/// file in it, and replaces an existing folder of that name.
+/// file in it, and replaces an existing folder of that name. It is locked (flock) while it is under construction; what
+/// killed processes left unlocked for the same target is removed first.
 class PendingFolder {
  public:
   explicit PendingFolder(std::filesystem::path target);
@@ -44,6 +45,7 @@ class PendingFolder {
 
  private:
   std::filesystem::path target_, temporary_;
+  int lock_ = -1;
   bool committed_ = false;
 };
 

@@ -85,6 +85,31 @@ TEST(Files, APendingFolderIsCompleteOrAbsentAndReplaces) {
   EXPECT_EQ(entries(folder.path()), 1U);
 }
 
+TEST(Files, APendingFolderReplacesWhatAKilledProcessLeft) {
+  TemporaryFolder folder;
+  const auto left = [&](const std::string& name) { return fs::exists(folder / name); };
+  put_file(folder / ".f.12.0.tmp/half", "");
+  put_file(folder / ".f.x.0.tmp/own", "");
+  put_file(folder / ".g.12.0.tmp/other", "");
+  PendingFolder alive(folder / "f");
+  EXPECT_FALSE(left(".f.12.0.tmp"));
+  EXPECT_TRUE(left(".f.x.0.tmp")) << "not a name of ours";
+  EXPECT_TRUE(left(".g.12.0.tmp")) << "of another target";
+  const PendingFolder second(folder / "f");
+  EXPECT_TRUE(fs::exists(alive.path())) << "its writer lives";
+  alive.commit();
+  EXPECT_TRUE(left("f"));
+}
+
+TEST(Files, APendingFolderMayBeNamedWithASlash) {
+  TemporaryFolder folder;
+  PendingFolder pending((folder / "f").string() + "/");
+  put_file(pending.path() / "a", "1");
+  pending.commit();
+  EXPECT_EQ(entries(folder.path()), 1U);
+  EXPECT_EQ(read_file(folder / "f/a"), "1");
+}
+
 TEST(Files, CreateFolderRefusesAFileOfThatName) {
   TemporaryFolder folder;
   create_folder(folder / "a" / "b");
