@@ -5,6 +5,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "io/plain_name.hpp"
 #include "io/safetensors.hpp"
 #include "kernels/blockwise_8bit.hpp"
 #include "kernels/finite.hpp"
@@ -65,8 +66,8 @@ class Reader {
     const auto* view = files_.find(name_ + part);
     if (!view) fail(part, "missing, though the weight is quantized by bitsandbytes");
     if (view->dtype != dtype || (count >= 0 && view->elements() != count)) {
-      fail(part, "is {} with {} values, expected {} with {}", io::dtype_name(view->dtype), view->elements(),
-           io::dtype_name(dtype), count);
+      fail(part, "is {} with {} values, expected {} with {}", io::plain_name(view->dtype), view->elements(),
+           io::plain_name(dtype), count);
     }
     return *view;
   }

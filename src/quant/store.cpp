@@ -3,10 +3,12 @@
 #include <optional>
 
 #include "base/parallel.hpp"
+#include "io/plain_name.hpp"
 #include "io/safetensors.hpp"
 #include "kernels/blockwise_8bit.hpp"
 #include "kernels/finite.hpp"
 #include "quant/composed.hpp"
+#include "quant/dtype_name.hpp"
 #include "quant/layout.hpp"
 
 namespace lorica::quant {
@@ -28,7 +30,7 @@ std::string position(std::int64_t index, const std::vector<std::int64_t>& shape)
                                    double value, at::ScalarType dtype) {
   if (std::isfinite(value)) {
     raise<ModelError>("tensor '{}': the value {} at {} is too large for {}: load the model as bfloat16 or float32",
-                      name, value, position(index, shape), c10::toString(dtype));
+                      name, value, position(index, shape), dtype_name(dtype));
   }
   raise<ModelError>("tensor '{}' holds {} at {}: the model file is damaged or its training diverged", name, value,
                     position(index, shape));
@@ -189,7 +191,7 @@ void quantize_view(const io::TensorView& view, StoredWeight& weight) {
 StoredWeight store(const at::Tensor& weight, const WeightFormat& format, std::string_view name) {
   if (!is_float_type(weight.scalar_type())) {
     raise<ModelError>("tensor '{}' is {}: a weight must be float32, bfloat16 or float16", name,
-                      c10::toString(weight.scalar_type()));
+                      dtype_name(weight.scalar_type()));
   }
   check_format(format);
   if (format.kind == Kind::dense) {
@@ -217,7 +219,7 @@ StoredWeight store_from(const io::TensorView& view, const WeightFormat& format,
                         const std::function<void(const io::TensorView& part)>& done_with) {
   if (!torch_dtype(view.dtype)) {
     raise<ModelError>("tensor '{}' is {}: a weight must be F32, BF16, F16 or F64", view.name,
-                      io::dtype_name(view.dtype));
+                      io::plain_name(view.dtype));
   }
   auto stored = allocate(format, view.shape, view.name);
   ensure(static_cast<std::size_t>(view.elements()) * io::dtype_size(view.dtype) == view.bytes,

@@ -1,6 +1,7 @@
 // What a stored weight is: its checks, sizes and parts.
 #include "quant/weight.hpp"
 
+#include "quant/dtype_name.hpp"
 #include "quant/layout.hpp"
 
 namespace lorica::quant {
@@ -11,7 +12,7 @@ std::string_view kind_name(Kind kind) {
 
 void check_format(const WeightFormat& format) {
   if (!is_float_type(format.dtype)) {
-    raise<ConfigError>("a weight can't be kept as {}: use float32, bfloat16 or float16", c10::toString(format.dtype));
+    raise<ConfigError>("a weight can't be kept as {}: use float32, bfloat16 or float16", dtype_name(format.dtype));
   }
   if (format.kind == Kind::dense) return;
   const int size = format.block_size;

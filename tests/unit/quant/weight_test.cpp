@@ -165,7 +165,7 @@ TEST(StoredWeight, ValuesThatAreNotFiniteAreRefused) {
     view.name = "model.layers.0.q";
     EXPECT_THAT([&] { store_from(view, format); }, ThrowsMessage<ModelError>(message));
     values[12][34] = -1e6;
-    const auto too_large = testing::AllOf(HasSubstr("[12, 34]"), HasSubstr("too large for Half"));
+    const auto too_large = testing::AllOf(HasSubstr("[12, 34]"), HasSubstr("too large for float16"));
     EXPECT_THAT([&] { store(values, {kind, at::kHalf}, "q"); }, ThrowsMessage<ModelError>(too_large));
     EXPECT_THAT(
         [&] {
@@ -188,7 +188,7 @@ TEST(StoredWeight, FormatsAndDtypesThatCannotBeAreRefused) {
   EXPECT_THAT([&] { store(at::empty({0, 4}), {Kind::nf4}, "w"); }, ThrowsMessage<ModelError>(HasSubstr("no values")));
   const auto integers = values.to(at::kLong);
   EXPECT_THAT([&] { store_from(view_of(integers, io::Dtype::i64), {}); },
-              ThrowsMessage<ModelError>(HasSubstr("block.weight' is I64")));
+              ThrowsMessage<ModelError>(HasSubstr("block.weight' is int64")));
 }
 
 TEST(StoredWeight, DenseOfTheSameDtypeIsTheTensorItself) {
