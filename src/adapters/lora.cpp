@@ -7,9 +7,6 @@
 #include "base/random.hpp"
 
 namespace lorica::adapters {
-double lora_scaling(double alpha, std::int64_t rank, bool rank_stabilized) {
-  return alpha / (rank_stabilized ? std::sqrt(static_cast<double>(rank)) : static_cast<double>(rank));
-}
 
 model::LowRank LoraAdapter::low_rank(const std::string& module, const model::BlockWeights& weights,
                                      const model::Sequences& sequences) const {

@@ -10,10 +10,6 @@
 #include "model/weights.hpp"
 
 namespace lorica::adapters {
-
-/// s of the formula above.
-double lora_scaling(double alpha, std::int64_t rank, bool rank_stabilized);
-
 /// Its tensors in BlockWeights: "<module>.lora_A.weight" [r, in], "<module>.lora_B.weight" [out, r].
 class LoraAdapter : public model::LinearAdapter {
  public:

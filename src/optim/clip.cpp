@@ -78,11 +78,4 @@ void raise_non_finite(const std::string& name, double norm) {
       name, norm);
 }
 
-double clip_gradients(std::span<TrainableParameter> parameters, double max_norm) {
-  const double norm = std::sqrt(squared_gradient_norm(parameters));
-  if (!std::isfinite(norm)) raise_non_finite(first_non_finite(parameters), norm);
-  if (max_norm > 0.0) scale_gradients(parameters, norm, max_norm);
-  return norm;
-}
-
 }  // namespace lorica::optim

@@ -23,9 +23,4 @@ void scale_gradients(std::span<TrainableParameter> parameters, double norm, doub
 /// is finite.
 [[noreturn]] void raise_non_finite(const std::string& name, double norm);
 
-/// Clips to the global L2 norm `max_norm` (0 or less: only measures) and returns the norm before clipping. Throws
-/// TrainingError naming the first offending tensor when the norm is not finite; the gradients are then left as they
-/// are.
-double clip_gradients(std::span<TrainableParameter> parameters, double max_norm);
-
 }  // namespace lorica::optim

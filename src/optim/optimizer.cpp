@@ -102,6 +102,13 @@ std::string shape_text(const at::Tensor& tensor) {
   return fmt::format("[{}]", fmt::join(tensor.sizes(), ", "));
 }
 
+/// `tensor` itself where nobody else holds it and it is of the value's kind; else a copy that is.
+at::Tensor own(at::Tensor tensor, const at::Tensor& value) {
+  const bool alone = tensor.use_count() == 1 && tensor.storage().use_count() == 1 && tensor.is_contiguous();
+  const bool alike = tensor.scalar_type() == value.scalar_type() && tensor.device() == value.device();
+  return alone && alike ? tensor : at::empty_like(value).copy_(tensor);
+}
+
 }  // namespace
 
 OptimizerOptions OptimizerOptions::defaults(OptimizerKind type) {
@@ -183,13 +190,15 @@ OptimizerState Optimizer::state() const {
   return result;
 }
 
-void Optimizer::load_state(const OptimizerState& state, std::span<const TrainableParameter> parameters) {
+void Optimizer::load_state(OptimizerState state, std::span<const TrainableParameter> parameters) {
   const at::NoGradGuard no_graph;
-  std::map<std::string, at::Tensor> tensors(state.tensors.begin(), state.tensors.end());
+  const bool empty = state.steps.empty() && state.tensors.empty();
+  std::map<std::string, at::Tensor> tensors(std::make_move_iterator(state.tensors.begin()),
+                                            std::make_move_iterator(state.tensors.end()));
   std::map<std::string, int64_t> steps(state.steps.begin(), state.steps.end());
   Optimizer loaded(options_);
   for (const auto& parameter : parameters) {
-    if (state.steps.empty() && state.tensors.empty()) break;
+    if (empty) break;
     const auto found = steps.extract(parameter.name);
     if (found.empty()) raise<ModelError>("optimizer state: nothing saved for trained tensor '{}'", parameter.name);
     auto& target = loaded.state_of(parameter.name);
@@ -197,7 +206,7 @@ void Optimizer::load_state(const OptimizerState& state, std::span<const Trainabl
     if (target.steps == 0) continue;
     for (const auto& slot : slot_names(options_)) {
       const auto key = parameter.name + "." + slot;
-      const auto tensor = tensors.extract(key);
+      auto tensor = tensors.extract(key);
       if (tensor.empty()) {
         raise<ModelError>("optimizer state: '{}' is missing. Was it saved by an optimizer other than {}?", key,
                           config::name_of(options_.type));
@@ -206,7 +215,7 @@ void Optimizer::load_state(const OptimizerState& state, std::span<const Trainabl
         raise<ModelError>("optimizer state: '{}' has shape {}, but the tensor it belongs to {}", key,
                           shape_text(tensor.mapped()), shape_text(parameter.value));
       }
-      target.slots.push_back(at::empty_like(parameter.value).copy_(tensor.mapped()));
+      target.slots.push_back(own(std::move(tensor.mapped()), parameter.value));
     }
   }
   if (!steps.empty()) {

@@ -63,10 +63,11 @@ class Optimizer {
   void step(std::span<TrainableParameter> parameters, double rate);
 
   OptimizerState state() const;
-  /// Replaces the state by copies of `state`'s tensors, on the device and in the dtype of the parameter that each
-  /// belongs to. An empty state is a fresh start. Throws ModelError naming the tensor when one is missing, has the
-  /// wrong shape, or belongs to no parameter; the optimizer is then unchanged.
-  void load_state(const OptimizerState& state, std::span<const TrainableParameter> parameters);
+  /// Replaces the state by `state`'s tensors, on the device and in the dtype of the parameter that each belongs to:
+  /// those that nobody else holds are taken over, the others copied. An empty state is a fresh start. Throws ModelError
+  /// naming the tensor when one is missing, has the wrong shape, or belongs to no parameter; the optimizer is then
+  /// unchanged.
+  void load_state(OptimizerState state, std::span<const TrainableParameter> parameters);
 
   /// Bytes of state now held.
   int64_t memory_bytes() const;

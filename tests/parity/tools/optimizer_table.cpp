@@ -4,6 +4,7 @@
 // The reply: {"values": {name: [...]}, "norms": [per update]}.
 #include <ATen/ATen.h>
 
+#include <cmath>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
@@ -51,7 +52,10 @@ json run(const json& request) {
   for (std::size_t update = 0; update < request.at("rates").size(); ++update) {
     const auto& gradients = request.at("gradients").at(update);
     for (auto& parameter : parameters) parameter.gradient = tensor_of(gradients.at(parameter.name), dtype);
-    reply["norms"].push_back(lorica::optim::clip_gradients(parameters, request.value("max_norm", 0.0)));
+    const double norm = std::sqrt(lorica::optim::squared_gradient_norm(parameters));
+    const double max_norm = request.value("max_norm", 0.0);
+    if (max_norm > 0) lorica::optim::scale_gradients(parameters, norm, max_norm);
+    reply["norms"].push_back(norm);
     optimizer.step(parameters, request.at("rates").at(update));
   }
   for (const auto& parameter : parameters) {

@@ -41,6 +41,14 @@ class CountingAllocator final : public c10::Allocator {
     return counts().peak - before;
   }
 
+  /// Bytes above those held now, once `action` is done: what it left alive.
+  template <class Action>
+  std::int64_t held_by(const Action& action) {
+    const auto before = counts().held;
+    action();
+    return counts().held - before;
+  }
+
  private:
   static constexpr std::uint8_t kPriority = 200;
   struct Counts {
