@@ -19,8 +19,9 @@ int run_merge(const config::ParsedConfig& parsed) {
         "again");
   }
   spdlog::info(
-      "largest difference between the logits of base + adapter and of the merged model: {:.3g} (logits up to {:.3g})",
-      report.largest_difference, report.largest_logit);
+      "largest difference between the logits of base + adapter and of the merged model: {:.3g} (rounding "
+      "explains {:.3g}; logits up to {:.3g})",
+      report.largest_difference, report.tolerance, report.largest_logit);
   return 0;
 }
 

@@ -73,6 +73,13 @@ struct GenerationOptions {
   std::vector<std::int32_t> stop_ids;  ///< generation ends when one of these is drawn; it is not part of the result
 };
 
+/// How a saved model compares with the live one.
+struct SavedCheck {
+  std::string differing;         ///< the first tensor that reads back with other bits; "": none
+  std::int64_t tokens = 0;       ///< that logits were computed for
+  double logits_difference = 0;  ///< the largest, absolute
+};
+
 class Engine {
  public:
   virtual ~Engine() = default;
@@ -114,13 +121,15 @@ class Engine {
   virtual void load_state(const std::filesystem::path& folder) = 0;
   /// True if there is an adapter and it changes nothing: every B is zero, on every process.
   virtual bool adapter_is_zero() const = 0;
-  /// Largest absolute difference of logits on `probe` between the live model and one whose trained tensors were read
-  /// from `folder` (written by save_model). The live model is as it was afterwards.
-  virtual double verify_saved(const std::filesystem::path& folder, const data::MicroBatch& probe) = 0;
+  /// Compares the live model with what save_model wrote into `folder`: every trained tensor bit for bit as it is read
+  /// back, and the logits of `probe`'s first tokens. One block's tensors are held at a time, and the live model stays
+  /// as it is. Throws Error for an adapter_config.json that reads back otherwise than it was written.
+  virtual SavedCheck verify_saved(const std::filesystem::path& folder, const data::MicroBatch& probe) = 0;
 };
 
-/// What the engine is made for: generating needs no gradients or optimizer.
-enum class Purpose { train, infer };
+/// What the engine is made for: generating needs no gradients or optimizer; a probe sends a few tokens through weights
+/// that stay on disk, and holds one block of them at a time.
+enum class Purpose { train, infer, probe };
 
 /// Loads the model that `config` names onto its backend, with its weight format and adapter. Throws ConfigError,
 /// ModelError, DeviceError. With a `world` of several processes they share the model, and all methods but facts(),

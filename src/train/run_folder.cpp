@@ -11,6 +11,7 @@
 #include "base/files.hpp"
 #include "base/log.hpp"
 #include "base/strings.hpp"
+#include "base/wording.hpp"
 #include "config/option.hpp"
 #include "engine/state_pieces.hpp"
 #include "io/safetensors.hpp"
@@ -61,6 +62,17 @@ std::vector<fs::path> candidate_folders(const fs::path& output) {
   std::sort(folders.rbegin(), folders.rend());
   folders.insert(folders.begin(), output);
   return folders;
+}
+
+[[noreturn]] void raise_differing(const fs::path& folder, const engine::SavedCheck& check) {
+  const auto what =
+      check.differing.empty()
+          ? fmt::format("the saved model's logits differ from the live model's by {}", check.logits_difference)
+          : fmt::format("'{}' differs from the live model's when it is read back", check.differing);
+  raise<Error>(
+      "{}: {}; it was removed again. The disk or its memory may be at fault: go on from a checkpoint (--resume true) "
+      "to save once more, on another disk if you can. {}",
+      folder.string(), what, last_good(folder.parent_path()));
 }
 
 }  // namespace
@@ -183,19 +195,23 @@ void warn_of_changes(const config::Config& config, const fs::path& run_folder) {
 
 void save_final(engine::Engine& engine, const fs::path& run_folder, const data::MicroBatch& probe, bool trained,
                 parallel::World* world) {
-  fill_together(world, run_folder / "final", [&](const fs::path& folder) { engine.save_model(folder); });
-  const double difference = engine.verify_saved(run_folder / "final", probe);
-  if (difference != 0) {
-    raise<Error>("{}: the saved model's logits differ from the live model's by {}", (run_folder / "final").string(),
-                 difference);
-  }
+  const auto final_folder = run_folder / "final";
   if (trained && engine.adapter_is_zero()) {
     raise<Error>(
-        "{}: the adapter adds nothing (every B is zero) although it was trained; something is wrong with this run",
-        (run_folder / "final").string());
+        "{}: not saved: the adapter adds nothing (every B is zero) although it was trained; something is wrong with "
+        "this run",
+        final_folder.string());
   }
-  spdlog::info("saved {} (read back: its logits on {} tokens equal the live model's)", (run_folder / "final").string(),
-               probe.tokens());
+  engine::SavedCheck check;
+  // Checked before it gets its name: a folder called final/ is one that was.
+  fill_together(world, final_folder, [&](const fs::path& folder) {
+    engine.save_model(folder);
+    if (world != nullptr) world->barrier();  // until the first process has written it
+    check = engine.verify_saved(folder, probe);
+    if (!check.differing.empty() || check.logits_difference != 0) raise_differing(final_folder, check);
+  });
+  spdlog::info("saved {} (read back: every tensor, and the logits of {}, equal the live model's)",
+               final_folder.string(), counted(check.tokens, "token"));
 }
 
 std::string last_good(const fs::path& run_folder) {

@@ -11,6 +11,7 @@
 #include "engine/cuda/memory.hpp"
 #include "engine/torch/cuda_checks.hpp"
 #include "engine/torch/model_builder.hpp"
+#include "quant/dtype_name.hpp"
 
 namespace lorica::engine {
 namespace {
@@ -51,7 +52,7 @@ at::Device choose_device(const config::Config& config, const parallel::Place* pl
   return at::Device(at::kCUDA, static_cast<at::DeviceIndex>(number));
 }
 
-void start_device(const config::Config& config, at::Device device) {
+void check_device_options(const config::Config& config, at::Device device) {
   if (!device.is_cuda()) {
     if (config.device_memory_limit > 0) {
       raise<ConfigError>("device_memory_limit: it caps a CUDA device, but this run is on {}", device.str());
@@ -60,6 +61,11 @@ void start_device(const config::Config& config, at::Device device) {
     return;
   }
   if (compute_dtype(config, device) == at::kBFloat16) check_bfloat16(cuda::read_facts(), device.index());
+}
+
+void start_device(const config::Config& config, at::Device device) {
+  check_device_options(config, device);
+  if (!device.is_cuda()) return;
   cuda::start(device.index());
   if (config.device_memory_limit > 0) {
     cuda::limit_memory(device.index(), static_cast<std::uint64_t>(config.device_memory_limit));
@@ -111,19 +117,6 @@ at::ScalarType compute_dtype(const config::Config& config, at::Device device) {
   if (!multiplies_bfloat16(config, device)) return at::kFloat;
   if (device.is_mps()) return at::kFloat;
   return at::kBFloat16;
-}
-
-std::string dtype_name(at::ScalarType type) {
-  switch (type) {
-    case at::kFloat:
-      return "float32";
-    case at::kBFloat16:
-      return "bfloat16";
-    case at::kHalf:
-      return "float16";
-    default:
-      return c10::toString(type);
-  }
 }
 
 void report_precision(const config::Config& config, at::Device device) {

@@ -19,7 +19,7 @@
 #include "engine/torch/saving.hpp"
 #include "engine/torch/tensor_io.hpp"
 #include "io/hub.hpp"
-#include "io/json.hpp"
+#include "io/plain_name.hpp"
 #include "quant/weight.hpp"
 
 namespace fs = std::filesystem;
@@ -34,6 +34,21 @@ bool is_quantization_part(const std::string& name) {
     if (name.ends_with(std::string(".weight") + part)) return true;
   }
   return false;
+}
+
+std::vector<float> probe_logits(config::Config config) {
+  const auto engine = make_engine(config, Purpose::probe);
+  const auto facts = engine->facts();
+  data::MicroBatch probe;
+  for (std::int32_t i = 0; i < 32; ++i) {
+    probe.input_ids.push_back(static_cast<std::int32_t>(
+        random_below(mix64(7), static_cast<std::uint64_t>(i), static_cast<std::uint64_t>(facts.vocabulary))));
+    probe.positions.push_back(i);
+  }
+  probe.labels.assign(32, data::kIgnoreLabel);
+  probe.offsets = {0, 32};
+  probe.examples = {0};
+  return engine->logits(probe);
 }
 
 class Merger {
@@ -51,34 +66,29 @@ class Merger {
   }
 
   MergeReport run() {
-    std::error_code error;
-    if (fs::exists(config_.output, error) && !fs::is_empty(config_.output, error)) {
-      raise<ConfigError>("--output {}: is not empty. Choose another folder, or remove it first.", config_.output);
-    }
-    plan_shards();
-    const auto free = free_disk_bytes(config_.output);
-    if (report_.bytes > free) {
-      raise<FileError>("--output {}: the merged model takes {}, but only {} are free there", config_.output,
-                       format_bytes(report_.bytes), format_bytes(free));
-    }
+    check_output();
+    plan_tensors();
     PendingFolder pending(config_.output);
-    for (std::size_t s = 0; s < shards_.size(); ++s) write_shard(pending.path(), s);
-    write_companions(pending.path());
+    write(pending.path());
+    compare(pending.path());
     pending.commit();
     return report_;
   }
 
  private:
-  struct Entry {
-    std::string name;
-    io::Dtype dtype;
-    std::vector<std::int64_t> shape;
-    std::uint64_t bytes() const {
-      std::uint64_t count = io::dtype_size(dtype);
-      for (const auto size : shape) count *= static_cast<std::uint64_t>(size);
-      return count;
-    }
-  };
+  /// A folder that is replaced must be a model: what else it may be is the user's own.
+  void check_output() const {
+    std::error_code error;
+    const fs::path output = config_.output;
+    if (!fs::exists(output, error) || fs::is_empty(output, error)) return;
+    const bool model = fs::exists(output / "config.json", error);
+    if (model && config_.overwrite_output_dir && !fs::equivalent(output, folder_, error)) return;
+    raise<ConfigError>(
+        "--output {}: is not empty. Choose another folder{}.", config_.output,
+        model ? ", or replace the model that is in it (--overwrite_output_dir true)" : ", or remove it first");
+  }
+
+  using Entry = io::ShardedWriter::Tensor;
 
   /// Every tensor of the adapter must have its place in the base, with the right shape (nothing is
   /// resized unasked).
@@ -131,9 +141,7 @@ class Merger {
     return packed ? io::Dtype::bf16 : view.dtype;
   }
 
-  void plan_shards() {
-    std::uint64_t used = 0;
-    shards_.emplace_back();
+  void plan_tensors() {
     std::set<std::string> dtypes;
     for (const auto& name : files_.names()) {
       if (is_quantization_part(name)) continue;
@@ -146,16 +154,9 @@ class Merger {
                   packed && spec != specs_.end() ? spec->second.shape : view.shape};
       if (packed && spec == specs_.end()) entry.shape = quant::load_prequantized(files_, name).shape;
       report_.dequantized = report_.dequantized || packed || quantize_first(name);
-      dtypes.insert(std::string(io::dtype_name(entry.dtype)));
-      if (used > 0 && used + entry.bytes() > static_cast<std::uint64_t>(config_.shard_size)) {
-        shards_.emplace_back();
-        used = 0;
-      }
-      used += entry.bytes();
-      report_.bytes += entry.bytes();
-      shards_.back().push_back(std::move(entry));
+      dtypes.insert(std::string(io::plain_name(entry.dtype)));
+      entries_.push_back(std::move(entry));
     }
-    report_.files = static_cast<std::int64_t>(shards_.size());
     report_.dtype = join({dtypes.begin(), dtypes.end()}, " and ");
   }
 
@@ -193,40 +194,73 @@ class Merger {
     return weight.to(dtype);
   }
 
-  std::string shard_name(std::size_t shard) const {
-    return shards_.size() == 1 ? "model.safetensors"
-                               : fmt::format("model-{:05}-of-{:05}.safetensors", shard + 1, shards_.size());
-  }
-
-  void write_shard(const fs::path& folder, std::size_t shard) {
-    io::SafetensorsWriter writer(folder / shard_name(shard));
+  void write(const fs::path& folder) {
+    io::ShardedWriter writer(folder, entries_, static_cast<std::uint64_t>(config_.shard_size));
     std::map<std::string, const Entry*> entries;
-    for (const auto& entry : shards_[shard]) {
-      writer.declare(entry.name, entry.dtype, entry.shape);
-      entries[entry.name] = &entry;
-      map_[entry.name] = shard_name(shard);
-    }
+    for (const auto& entry : entries_) entries[entry.name] = &entry;
     for (const auto& name : writer.order()) {
-      const auto tensor = merged(*entries.at(name)).contiguous();
+      const auto& entry = *entries.at(name);
+      const auto tensor = merged(entry).contiguous();
+      check_range(entry, tensor);
       writer.write(name, tensor.data_ptr(), tensor.nbytes());
       files_.release(files_.at(name));
     }
-    writer.commit();
+    const auto adapted = static_cast<std::int64_t>(adapter_.pairs().size() + adapter_.saved().size());
+    if (report_.modules != adapted) {
+      raise<ModelError>("{}: {} of its {} modules have no weight of their own in {}, so they can't be merged into it",
+                        config_.adapter, adapted - report_.modules, adapted, folder_.string());
+    }
+    writer.finish();
+    write_companions(folder_, architecture_, writer, folder);
+    report_.files = static_cast<std::int64_t>(writer.files());
+    report_.bytes = writer.total_bytes();
+    main_dtype_ = writer.main_dtype();
   }
 
-  void write_companions(const fs::path& folder) {
-    if (shards_.size() > 1) {
-      io::write_json(folder / "model.safetensors.index.json",
-                     nlohmann::ordered_json{{"metadata", {{"total_size", report_.bytes}}}, {"weight_map", map_}});
+  /// float16 ends at 65504.
+  void check_range(const Entry& entry, const at::Tensor& tensor) const {
+    if (entry.dtype != io::Dtype::f16 || at::isfinite(tensor).all().item<bool>()) return;
+    raise<ModelError>("--adapter {}: with it '{}' holds values that float16 can't: give --dtype bfloat16 or float32",
+                      config_.adapter, entry.name);
+  }
+
+  /// Base + adapter against what stands in `folder`: logits of a few tokens, with weights that are read block by block.
+  void compare(const fs::path& folder) {
+    // Both sides compute in float32; the base stands as it was merged onto.
+    auto live = config_;
+    live.compute_dtype = config::DataType::float32;
+    if (config_.train_type != config::TrainType::qlora) live.precision = config::Precision::fp32;
+    auto whole = live;
+    whole.precision = config::Precision::fp32;
+    whole.train_type = config::TrainType::lora;
+    whole.adapter.clear();
+    whole.model_name = folder.string();
+    const auto a = probe_logits(live), b = probe_logits(whole);
+    for (std::size_t i = 0; i < a.size(); ++i) {
+      const double difference = std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i]));
+      // The first NaN stays.
+      if (!(difference <= report_.largest_difference) && !std::isnan(report_.largest_difference))
+        report_.largest_difference = difference;
+      report_.largest_logit = std::max(report_.largest_logit, static_cast<double>(std::abs(a[i])));
     }
-    copy_companions(folder_, folder);
-    auto config = architecture_.raw;
-    config.erase("quantization_config");
-    const std::string name = report_.dtype == "BF16" ? "bfloat16" : report_.dtype == "F16" ? "float16" : "float32";
-    for (const char* key : {"torch_dtype", "dtype"}) {
-      if (config.contains(key)) config[key] = name;
-    }
-    io::write_json(folder / "config.json", config);
+    MergePrecision precision;
+    precision.rounding = unit_roundoff(main_dtype_);
+    // What isn't quantized was rounded to the storage dtype when the adapter was trained, and isn't in the merged
+    // model.
+    if (config_.train_type == config::TrainType::qlora)
+      precision.rounding = std::max(precision.rounding, unit_roundoff(file_dtype(storage_dtype(config_))));
+    precision.layers = architecture_.layers;
+    precision.width = std::max(architecture_.hidden_size, architecture_.intermediate_size);
+    report_.tolerance = merge_tolerance(precision, report_.largest_logit);
+    if (report_.largest_difference <= report_.tolerance) return;
+    raise<ModelError>(
+        "--output {}: not written: the merged model's logits differ from those of base + adapter by {:.3g}, more than "
+        "the {:.3g} that rounding to {} explains (logits up to {:.3g}). {}",
+        config_.output, report_.largest_difference, report_.tolerance, report_.dtype, report_.largest_logit,
+        std::isnan(report_.largest_difference)
+            ? "Some are no numbers: the adapter or the base holds NaN or infinity, or its training diverged."
+            : "Either the adapter's values are so large that its training must have diverged (try an earlier "
+              "checkpoint), or this dtype is too coarse for them (try --dtype float32), or a file is damaged.");
   }
 
   const config::Config& config_;
@@ -235,45 +269,25 @@ class Merger {
   io::WeightFiles files_;
   io::AdapterFiles adapter_;
   std::map<std::string, model::ParameterSpec> specs_;
-  std::vector<std::vector<Entry>> shards_;
-  nlohmann::ordered_json map_;
+  std::vector<Entry> entries_;
+  io::Dtype main_dtype_ = io::Dtype::f32;
   MergeReport report_;
 };
 
-std::vector<float> probe_logits(config::Config config) {
-  const auto engine = make_engine(config, Purpose::infer);
-  const auto facts = engine->facts();
-  data::MicroBatch probe;
-  for (std::int32_t i = 0; i < 32; ++i) {
-    probe.input_ids.push_back(static_cast<std::int32_t>(
-        random_below(mix64(7), static_cast<std::uint64_t>(i), static_cast<std::uint64_t>(facts.vocabulary))));
-    probe.positions.push_back(i);
-  }
-  probe.labels.assign(32, data::kIgnoreLabel);
-  probe.offsets = {0, 32};
-  probe.examples = {0};
-  return engine->logits(probe);
-}
-
 }  // namespace
 
+double unit_roundoff(io::Dtype dtype) {
+  const int digits = dtype == io::Dtype::bf16 ? 8 : dtype == io::Dtype::f16 ? 11 : 24;
+  return std::ldexp(1.0, -digits);
+}
+
+double merge_tolerance(const MergePrecision& precision, double largest_logit) {
+  const double product = precision.rounding + unit_roundoff(io::Dtype::f32) * std::sqrt(precision.width);
+  return 4 * product * std::sqrt(4.0 * static_cast<double>(precision.layers) + 1) * largest_logit;
+}
+
 MergeReport merge_adapter(const config::Config& config) {
-  auto report = Merger(config).run();
-  // Both sides compute in float32; the base stands as it was merged onto.
-  auto live = config;
-  live.compute_dtype = config::DataType::float32;
-  if (config.train_type != config::TrainType::qlora) live.precision = config::Precision::fp32;
-  auto whole = live;
-  whole.precision = config::Precision::fp32;
-  whole.train_type = config::TrainType::lora;
-  whole.adapter.clear();
-  whole.model_name = config.output;
-  const auto a = probe_logits(live), b = probe_logits(whole);
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    report.largest_difference = std::max(report.largest_difference, static_cast<double>(std::abs(a[i] - b[i])));
-    report.largest_logit = std::max(report.largest_logit, static_cast<double>(std::abs(a[i])));
-  }
-  return report;
+  return Merger(config).run();
 }
 
 }  // namespace lorica::engine

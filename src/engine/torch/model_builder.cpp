@@ -11,9 +11,11 @@
 #include "engine/cuda/facts.hpp"
 #include "engine/torch/adapter_plan.hpp"
 #include "engine/torch/block_loader.hpp"
+#include "engine/torch/probe_stores.hpp"
 #include "engine/torch/shard_loading.hpp"
 #include "io/hub.hpp"
 #include "parallel/cuda/nccl_transport.hpp"
+#include "quant/dtype_name.hpp"
 
 namespace lorica::engine {
 namespace {
@@ -38,13 +40,14 @@ BlockLayout layout_of(const model::BlockSpec& block, const std::optional<Adapter
 /// What of the model this process holds, and what is trained anywhere.
 class Builder {
  public:
-  Builder(const config::Config& config, bool trains, parallel::World* world, Model& model)
+  Builder(const config::Config& config, Purpose purpose, parallel::World* world, Model& model)
       : config_(config),
-        trains_(trains),
+        trains_(purpose == Purpose::train),
+        purpose_(purpose),
         world_(world),
         model_(model),
         specs_(model::describe_blocks(model.architecture)) {
-    plan_ = plan_adapter(config, model.architecture, specs_, trains);
+    plan_ = plan_adapter(config, model.architecture, specs_, trains_);
   }
 
   void build() {
@@ -55,6 +58,7 @@ class Builder {
     place(count_trained());
     gather_groups();
     make_process_groups();
+    if (purpose_ == Purpose::probe) return make_streamed_store();
     // Shards are cut in host memory, and moved to the device when they are.
     const auto loads_to = model_.mesh.data_parallel() > 1 ? at::Device(at::kCPU) : model_.device;
     BlockLoader loader(config_, model_.architecture, loads_to, plan_, trains_, model_.folder);
@@ -69,12 +73,14 @@ class Builder {
   bool over_nccl() const;
   void make_process_groups();
   void make_store(BlockLoader& loader);
+  void make_streamed_store();
   std::string describe_storage() const;
   bool owns(std::size_t block) const { return engine::owns(model_, block); }
   std::vector<LoraTarget> pairs_of(const model::BlockSpec& block) const;
 
   const config::Config& config_;
   bool trains_;
+  Purpose purpose_;
   parallel::World* world_;
   Model& model_;
   std::vector<model::BlockSpec> specs_;
@@ -216,6 +222,15 @@ void Builder::make_store(BlockLoader& loader) {
       *on.gather, *on.reduce, *on.replicas, options);
 }
 
+void Builder::make_streamed_store() {
+  ensure(world_ == nullptr, "a probe is for one process");
+  std::vector<ParameterGroup> groups;
+  for (const auto& block : specs_) groups.push_back({block.parameters, pairs_of(block)});
+  model_.store =
+      std::make_unique<StreamedStore>(StreamedSource{config_, model_.architecture, plan_, model_.folder, model_.device},
+                                      std::move(groups), std::move(layouts_));
+}
+
 /// What the linear layers are stored as, for people.
 std::string Builder::describe_storage() const {
   std::set<std::string> linear, formats;
@@ -228,7 +243,7 @@ std::string Builder::describe_storage() const {
     const auto& format = parameter.stored->format;
     if (!linear.contains(parameter.name)) continue;
     formats.insert(format.kind == quant::Kind::dense
-                       ? dtype_name(format.dtype)
+                       ? std::string(quant::dtype_name(format.dtype))
                        : fmt::format("{} (blocks of {}{})", quant::kind_name(format.kind), format.block_size,
                                      format.double_quant ? ", double quantization" : ""));
   }
@@ -254,7 +269,7 @@ bool owns(const Model& model, std::size_t block) {
                      [&](const BlockRange& range) { return block >= range.begin && block < range.end; });
 }
 
-Model build_model(const config::Config& config, bool trains, parallel::World* world) {
+Model build_model(const config::Config& config, Purpose purpose, parallel::World* world) {
   Model model;
   model.folder = io::find_model(config.model_name);
   model.device = choose_device(config, world != nullptr ? &world->place() : nullptr);
@@ -262,7 +277,7 @@ Model build_model(const config::Config& config, bool trains, parallel::World* wo
   model.compute = compute_dtype(config, model.device);
   model.architecture = model::read_architecture(model.folder);
   model.blocks = model::make_blocks(model.architecture);
-  Builder(config, trains, world, model).build();
+  Builder(config, purpose, world, model).build();
   return model;
 }
 

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "config/config.hpp"
+#include "engine/engine.hpp"
 #include "engine/torch/parameter_store.hpp"
 #include "io/peft_adapter.hpp"
 #include "model/block.hpp"
@@ -62,12 +63,9 @@ parallel::BlockFacts block_facts(model::BlockSpec::Kind kind, std::int64_t train
 /// Does this process run the block?
 bool owns(const Model& model, std::size_t block);
 
-/// `trains`: false makes nothing trainable (inference). `world`: the processes that share the model, or null; then it
-/// is collective. Throws ConfigError, ModelError, FileError, DeviceError.
-Model build_model(const config::Config& config, bool trains, parallel::World* world = nullptr);
-
-/// "float32", "bfloat16", "float16": as options spell it.
-std::string dtype_name(at::ScalarType type);
+/// Nothing is trainable unless the purpose is to train. `world`: the processes that share the model, or null; then it
+/// is collective (not for probes). Throws ConfigError, ModelError, FileError, DeviceError.
+Model build_model(const config::Config& config, Purpose purpose, parallel::World* world = nullptr);
 
 /// Logs what products are computed in where that isn't what `precision` says, and why; and warns of a compute_dtype
 /// that this device is slow at.
@@ -76,7 +74,9 @@ void report_precision(const config::Config& config, at::Device device);
 /// The device that `config.backend` and `config.device` mean for this process; `place`: who it is, if known better than
 /// by its environment. Throws DeviceError if it isn't there.
 at::Device choose_device(const config::Config& config, const parallel::Place* place = nullptr);
-/// Makes it ready: checks that it has what `config` asks for, caps its memory. Throws DeviceError, ConfigError.
+/// Throws ConfigError for options that a run on this device can't follow, DeviceError if it lacks what they ask for.
+void check_device_options(const config::Config& config, at::Device device);
+/// Checks that, makes the device ready, caps its memory. Throws DeviceError, ConfigError.
 void start_device(const config::Config& config, at::Device device);
 /// The dtype that parameters are rounded to.
 at::ScalarType storage_dtype(const config::Config& config);

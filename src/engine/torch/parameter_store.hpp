@@ -86,6 +86,8 @@ class ParameterStore {
   virtual void clear_gradients() = 0;
   /// What is stored: names, formats, shapes. Their tensors may be absent (sharded) unless the block is acquired.
   virtual const std::vector<Parameter>& parameters() const = 0;
+  /// What a block of this process uses.
+  virtual const BlockLayout& layout(std::size_t block) const = 0;
   /// Which rows of a trained parameter this process holds: trainable()'s value.
   virtual Rows rows(const std::string& name) const = 0;
   /// A trained parameter, whole. Collective over those that share it.
@@ -116,6 +118,7 @@ class ResidentStore : public ParameterStore {
   void set_gradient(const std::string& name, at::Tensor gradient) override;
   void clear_gradients() override;
   const std::vector<Parameter>& parameters() const override { return parameters_; }
+  const BlockLayout& layout(std::size_t block) const override { return layouts_.at(block); }
   Rows rows(const std::string& name) const override;
   at::Tensor whole(const std::string& name) override;
   StoreBytes bytes() const override;

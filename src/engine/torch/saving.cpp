@@ -6,10 +6,10 @@
 
 #include "base/error.hpp"
 #include "base/files.hpp"
-#include "base/hash.hpp"
 #include "engine/torch/sharded_weight.hpp"
 #include "engine/torch/tensor_io.hpp"
 #include "io/json.hpp"
+#include "io/saved_config.hpp"
 #include "parallel/exchange.hpp"
 
 namespace fs = std::filesystem;
@@ -39,9 +39,6 @@ bool of_adapter(const Parameter& parameter) {
 struct Entry {
   Parameter parameter;  // without tensors
   int stage = 0;
-  std::uint64_t bytes() const {
-    return static_cast<std::uint64_t>(parameter.stored->elements()) * c10::elementSize(parameter.stored->format.dtype);
-  }
 };
 
 /// Everything that will be saved, on all stages, in the model's order; the same list on every process.
@@ -78,84 +75,42 @@ at::Tensor fetch(const Model& model, const Entry& entry) {
   return tensor;
 }
 
-std::string hash_of(const void* data, std::size_t bytes) {
-  return ContentHash().add(std::string_view(static_cast<const char*>(data), bytes)).hex();
-}
-
-/// Files of a model folder, filled one tensor at a time.
+/// The weight files of a model or adapter folder, filled one tensor at a time, and what belongs beside them.
 class Output {
  public:
   Output(const Model& model, const fs::path& folder, const std::vector<Entry>& entries, std::uint64_t limit)
-      : model_(model), folder_(folder) {
-    std::vector<std::vector<const Entry*>> shards(1);
-    std::uint64_t used = 0;
-    for (const auto& entry : entries) {
-      if (!model.adapter && used > 0 && used + entry.bytes() > limit) {
-        shards.emplace_back();
-        used = 0;
-      }
-      shards.back().push_back(&entry);
-      used += entry.bytes();
-      total_ += entry.bytes();
-    }
-    for (std::size_t s = 0; s < shards.size(); ++s) {
-      const auto name = model.adapter        ? std::string(io::kAdapterWeightsFile)
-                        : shards.size() == 1 ? std::string("model.safetensors")
-                                             : fmt::format("model-{:05}-of-{:05}.safetensors", s + 1, shards.size());
-      writers_.push_back(std::make_unique<io::SafetensorsWriter>(folder / name));
-      files_.push_back(name);
-      for (const auto* entry : shards[s]) {
-        const auto& stored = *entry->parameter.stored;
-        const auto key = saved_name(model, entry->parameter.name);
-        writers_.back()->declare(key, file_dtype(stored.format.dtype), stored.shape);
-        place_[key] = s;
-      }
-    }
-  }
+      : model_(model),
+        folder_(folder),
+        writer_(folder, tensors_of(model, entries), model.adapter ? 0 : limit,
+                model.adapter ? io::kAdapterWeightsFile : "model.safetensors") {}
 
   void write(const std::string& parameter, const at::Tensor& tensor) {
-    const auto key = saved_name(model_, parameter);
     const auto data = tensor.detach().cpu().contiguous();
-    writers_[place_.at(key)]->write(key, data.const_data_ptr(), data.nbytes());
-    hashes_[key] = hash_of(data.const_data_ptr(), data.nbytes());
+    writer_.write(saved_name(model_, parameter), data.const_data_ptr(), data.nbytes());
   }
 
   void finish() {
-    for (auto& writer : writers_) writer->commit();
+    writer_.finish();
     if (model_.adapter) {
       io::write_adapter_config(folder_ / io::kAdapterConfigFile, *model_.adapter);
     } else {
-      if (files_.size() > 1) write_index();
-      copy_companions(model_.folder, folder_);
+      write_companions(model_.folder, model_.architecture, writer_, folder_);
     }
-    for (std::size_t s = 0; s < files_.size(); ++s) check(s);
   }
 
  private:
-  void write_index() const {
-    nlohmann::ordered_json map;
-    for (const auto& [key, file] : place_) map[key] = files_[file];
-    io::write_json(folder_ / "model.safetensors.index.json",
-                   nlohmann::ordered_json{{"metadata", {{"total_size", total_}}}, {"weight_map", map}});
-  }
-  void check(std::size_t number) const {
-    const io::SafetensorsFile file(folder_ / files_[number]);
-    for (const auto& [key, place] : place_) {
-      if (place != number) continue;
-      const auto* view = file.find(key);
-      if (view == nullptr || hash_of(view->data, view->bytes) != hashes_.at(key)) {
-        raise<Error>("{}: '{}' reads back differently from what was saved", file.path().string(), key);
-      }
+  static std::vector<io::ShardedWriter::Tensor> tensors_of(const Model& model, const std::vector<Entry>& entries) {
+    std::vector<io::ShardedWriter::Tensor> tensors;
+    for (const auto& entry : entries) {
+      const auto& stored = *entry.parameter.stored;
+      tensors.push_back({saved_name(model, entry.parameter.name), file_dtype(stored.format.dtype), stored.shape});
     }
+    return tensors;
   }
 
   const Model& model_;
   fs::path folder_;
-  std::vector<std::unique_ptr<io::SafetensorsWriter>> writers_;
-  std::vector<std::string> files_;
-  std::map<std::string, std::size_t> place_;  // of a key among the files
-  std::map<std::string, std::string> hashes_;
-  std::uint64_t total_ = 0;
+  io::ShardedWriter writer_;
 };
 
 }  // namespace
@@ -176,7 +131,8 @@ void save_trained(Model& model, parallel::World* world, const fs::path& folder, 
   if (output) output->finish();
 }
 
-void copy_companions(const fs::path& from, const fs::path& to) {
+void write_companions(const fs::path& from, const model::Architecture& architecture, const io::ShardedWriter& weights,
+                      const fs::path& to) {
   static const std::vector<std::string> kinds{".json", ".jinja", ".model", ".txt"};
   for (const auto& entry : fs::directory_iterator(from)) {
     const auto name = entry.path().filename().string();
@@ -185,6 +141,9 @@ void copy_companions(const fs::path& from, const fs::path& to) {
     const bool adapter = name == io::kAdapterConfigFile;
     if (entry.is_regular_file() && kind && !index && !adapter) write_file(to / name, read_file(entry.path()));
   }
+  // It was read before, so it parses; read again for the order of its keys.
+  const auto config = nlohmann::ordered_json::parse(read_file(from / "config.json"));
+  io::write_json(to / "config.json", io::config_for_saved(config, weights.main_dtype(), architecture.tied_embeddings));
 }
 
 }  // namespace lorica::engine

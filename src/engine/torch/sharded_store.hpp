@@ -46,6 +46,7 @@ class ShardedStore : public ParameterStore {
   void set_gradient(const std::string& name, at::Tensor gradient) override;
   void clear_gradients() override { reducer_.clear(); }
   const std::vector<Parameter>& parameters() const override { return parameters_; }
+  const BlockLayout& layout(std::size_t block) const override { return layouts_.at(block); }
   Rows rows(const std::string& name) const override;
   at::Tensor whole(const std::string& name) override;
   StoreBytes bytes() const override;

@@ -11,6 +11,7 @@
 #include "engine/torch/tensor_io.hpp"
 #include "io/json.hpp"
 #include "io/peft_adapter.hpp"
+#include "quant/dtype_name.hpp"
 
 namespace fs = std::filesystem;
 
@@ -86,7 +87,7 @@ void SavedState::open_pieces(const std::vector<fs::path>& files) {
       if (!begins.contains(name) || !begins.at(name).is_number_integer()) {
         raise<ModelError>("{}: doesn't say which rows of '{}' it holds", path.string(), name);
       }
-      pieces_[name].push_back({begins.at(name).get<std::int64_t>(), &view});
+      pieces_[name].push_back({begins.at(name).get<std::int64_t>(), &view, &file});
     }
   }
   for (auto& [name, list] : pieces_) {
@@ -99,13 +100,13 @@ void SavedState::open_whole(const Model& model, const fs::path& folder) {
   for (const auto& parameter : model.store->parameters()) {
     if (!parameter.trained) continue;
     if (const auto* view = weights_->find(saved_name(model, parameter.name))) {
-      pieces_[parameter.name].push_back({0, view});
+      pieces_[parameter.name].push_back({0, view, nullptr});
     }
   }
   if (!fs::exists(folder / kOptimizerFile)) return;
   const auto& file = files_.emplace_back(folder / kOptimizerFile);
   read_steps(file);
-  for (const auto& [name, view] : file.tensors()) pieces_[name].push_back({0, &view});
+  for (const auto& [name, view] : file.tensors()) pieces_[name].push_back({0, &view, &file});
 }
 
 at::Tensor SavedState::rows_of(const std::string& key, const std::vector<std::int64_t>& shape,
@@ -126,8 +127,8 @@ at::Tensor SavedState::rows_of(const std::string& key, const std::vector<std::in
   }
   if (saved != shape || (dtype && type != *dtype)) {
     raise<ModelError>("{}: '{}' is {} [{}], but this run trains {} [{}]. The checkpoint belongs to other options.",
-                      folder_.string(), key, io::dtype_name(file_dtype(type)), fmt::join(saved, ", "),
-                      dtype ? io::dtype_name(file_dtype(*dtype)) : "", fmt::join(shape, ", "));
+                      folder_.string(), key, quant::dtype_name(type), fmt::join(saved, ", "),
+                      dtype ? quant::dtype_name(*dtype) : "", fmt::join(shape, ", "));
   }
   saved[0] = rows.count;
   auto result = at::empty(saved, at::TensorOptions().dtype(type));
@@ -140,6 +141,11 @@ at::Tensor SavedState::rows_of(const std::string& key, const std::vector<std::in
     std::memcpy(static_cast<char*>(result.mutable_data_ptr()) + (first - rows.begin) * row_bytes,
                 piece.view->data + (first - piece.begin) * row_bytes,
                 static_cast<std::size_t>((last - first) * row_bytes));
+    if (piece.file != nullptr) {
+      piece.file->release(*piece.view);
+    } else {
+      weights_->release(*piece.view);
+    }
   }
   return result;
 }

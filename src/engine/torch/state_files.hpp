@@ -21,7 +21,7 @@ void save_optimizer(const optim::OptimizerState& state, const std::filesystem::p
 /// One of several processes: its rows of everything, in state-<i>-of-<n>.safetensors. Copies of a shard write nothing.
 void save_pieces(Model& model, const optim::Optimizer& optimizer, const std::filesystem::path& folder);
 
-/// What the two left, or save_trained() alone.
+/// What the two left, or save_trained() alone. Tensors that have been read stop counting as memory of this process.
 class SavedState {
  public:
   /// Opens all files. Throws ModelError naming a file that is broken or missing.
@@ -30,6 +30,8 @@ class SavedState {
   /// Rows of a trained parameter as it was saved. Throws ModelError if it is missing, incomplete, or of another shape
   /// or dtype than `parameter`.
   at::Tensor value(const Parameter& parameter, Rows rows) const;
+  /// Throws what value() would, reading nothing.
+  void check(const Parameter& parameter) const { value(parameter, {0, 0}); }
   /// The optimizer's state of these rows; what was never updated has none. Throws FileError if there is no such file.
   optim::OptimizerState optimizer(const Model& model, const std::vector<std::string>& slots) const;
 
@@ -37,6 +39,7 @@ class SavedState {
   struct Piece {
     std::int64_t begin;
     const io::TensorView* view;
+    const io::SafetensorsFile* file;  ///< null: one of weights_
   };
   void open_pieces(const std::vector<std::filesystem::path>& files);
   void open_whole(const Model& model, const std::filesystem::path& folder);

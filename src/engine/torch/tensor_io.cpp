@@ -5,6 +5,8 @@
 #include <cstring>
 
 #include "base/error.hpp"
+#include "io/plain_name.hpp"
+#include "quant/dtype_name.hpp"
 
 namespace lorica::engine {
 namespace {
@@ -21,14 +23,14 @@ at::ScalarType scalar_type(io::Dtype dtype) {
   for (const auto& [file, type] : kTypes) {
     if (file == dtype) return type;
   }
-  raise<ModelError>("tensors of type {} are not supported here", io::dtype_name(dtype));
+  raise<ModelError>("tensors of type {} are not supported here", io::plain_name(dtype));
 }
 
 io::Dtype file_dtype(at::ScalarType type) {
   for (const auto& [file, tensor] : kTypes) {
     if (tensor == type) return file;
   }
-  raise<Error>("internal error: tensors of type {} can't be saved", c10::toString(type));
+  raise<Error>("internal error: tensors of type {} can't be saved", quant::dtype_name(type));
 }
 
 at::Tensor to_tensor(const io::TensorView& view) {

@@ -17,11 +17,13 @@
 #include "engine/torch/sampling.hpp"
 #include "engine/torch/saving.hpp"
 #include "engine/torch/state_files.hpp"
+#include "engine/torch/verification.hpp"
 #include "kernels/mode.hpp"
 #include "model/ops/linear_group.hpp"
 #include "model/scope.hpp"
 #include "optim/clip.hpp"
 #include "parallel/place.hpp"
+#include "quant/dtype_name.hpp"
 
 namespace lorica::engine {
 namespace {
@@ -68,8 +70,8 @@ class TorchEngine : public Engine {
   TorchEngine(const config::Config& config, Purpose purpose, parallel::World* world)
       : config_(config),
         world_(world != nullptr && world->size() > 1 ? world : nullptr),
-        model_(on_device({&config_, at::kCPU, "loading the model"},
-                         [&] { return build_model(config, purpose == Purpose::train, world_); })),
+        model_(
+            on_device({&config_, at::kCPU, "loading the model"}, [&] { return build_model(config, purpose, world_); })),
         executor_(model_, executor_options(config, model_, parallel::find_place(config).local_world)),
         optimizer_(optimizer_options(config)) {}
 
@@ -85,7 +87,7 @@ class TorchEngine : public Engine {
     facts.eos_ids = arch.eos_ids;
     facts.device = model_.device.str();
     facts.storage = model_.storage;
-    facts.compute = dtype_name(model_.compute);
+    facts.compute = quant::dtype_name(model_.compute);
     facts.adapted = model_.adapted;
     facts.recompute = config::name_of(executor_.policy());
     return facts;
@@ -137,7 +139,9 @@ class TorchEngine : public Engine {
   bool adapter_is_zero() const override;
   void save_state(const std::filesystem::path& folder) override;
   void load_state(const std::filesystem::path& folder) override;
-  double verify_saved(const std::filesystem::path& folder, const data::MicroBatch& probe) override;
+  SavedCheck verify_saved(const std::filesystem::path& folder, const data::MicroBatch& probe) override {
+    return engine::verify_saved(model_, executor_, world_, folder, probe);
+  }
 
  private:
   /// Updates that were made during backward.
@@ -151,12 +155,6 @@ class TorchEngine : public Engine {
   void sum_tied_gradients();
   UpdateResult update(double lr, std::optional<double> max_norm);
   double norm_over_all(std::span<const optim::TrainableParameter> parameters) const;
-  /// This process's rows of the trained tensors as they were saved.
-  std::map<std::string, at::Tensor> values_in(const SavedState& saved) const;
-  static void set_values(const std::vector<optim::TrainableParameter>& trainable,
-                         const std::map<std::string, at::Tensor>& values) {
-    for (const auto& parameter : trainable) at::Tensor(parameter.value).copy_(values.at(parameter.name));
-  }
   /// Undefined on pipeline stages but the last.
   at::Tensor logits_of(const data::MicroBatch& batch) {
     auto result = executor_.logits(batch);
@@ -378,37 +376,22 @@ void TorchEngine::save_state(const std::filesystem::path& folder) {
   }
 }
 
-std::map<std::string, at::Tensor> TorchEngine::values_in(const SavedState& saved) const {
-  std::map<std::string, at::Tensor> values;
-  for (const auto& parameter : model_.store->parameters()) {
-    if (parameter.trained) values[parameter.name] = saved.value(parameter, model_.store->rows(parameter.name));
-  }
-  return values;
-}
-
+/// All or nothing: everything is checked before the first value is set, and set one tensor at a time, so that nothing
+/// is held twice.
 void TorchEngine::load_state(const std::filesystem::path& folder) {
   at::NoGradGuard no_graph;
   const SavedState saved(model_, folder);
-  const auto values = values_in(saved);
+  std::map<std::string, const Parameter*> parameters;
+  for (const auto& parameter : model_.store->parameters()) {
+    if (!parameter.trained) continue;
+    saved.check(parameter);
+    parameters[parameter.name] = &parameter;
+  }
   const auto trainable = model_.store->trainable();
   optimizer_.load_state(saved.optimizer(model_, optim::slot_names(optimizer_.options())), trainable);
-  set_values(trainable, values);
-}
-
-double TorchEngine::verify_saved(const std::filesystem::path& folder, const data::MicroBatch& probe) {
-  at::NoGradGuard no_graph;
-  const auto live = logits_of(probe);
-  const auto values = values_in(SavedState(model_, folder));
-  const auto trainable = model_.store->trainable();
-  std::map<std::string, at::Tensor> before;
-  for (const auto& parameter : trainable) before[parameter.name] = parameter.value.clone();
-  set_values(trainable, values);
-  const auto reread = logits_of(probe);
-  set_values(trainable, before);
-  double difference = live.defined() ? (live - reread).abs().max().item<double>() : 0;
-  if (world_ == nullptr) return difference;
-  for (const auto& values : world_->all_gather({difference})) difference = std::max(difference, values.front());
-  return difference;
+  for (const auto& each : trainable) {
+    at::Tensor(each.value).copy_(saved.value(*parameters.at(each.name), model_.store->rows(each.name)));
+  }
 }
 
 }  // namespace
@@ -419,7 +402,7 @@ std::unique_ptr<Engine> make_engine(const config::Config& config, Purpose purpos
   kernels::set_kernel_mode(kernel_mode(config.kernels));
   // Where products run in our kernels, nobody else wants the cores between them; LibTorch's own run on its threads.
   const auto device = choose_device(config);
-  report_precision(config, device);
+  if (purpose != Purpose::probe) report_precision(config, device);
   set_patient(device.is_cpu() && compute_dtype(config, device) == at::kFloat && kernels::has_kernels());
   return std::make_unique<TorchEngine>(config, purpose, world);
 }

@@ -26,7 +26,7 @@ inline void stir_adapter(engine::Model& model) {
 struct Trainer {
   explicit Trainer(const config::Config& config, double dropout = 0,
                    config::Recompute policy = config::Recompute::recompute)
-      : model(engine::build_model(config, true)) {
+      : model(engine::build_model(config, engine::Purpose::train)) {
     stir_adapter(model);
     options.policy = policy;
     options.dropout = dropout;

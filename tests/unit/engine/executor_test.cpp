@@ -315,11 +315,18 @@ TEST(Executor, ABatchWithoutLabelsHasNoLossAndNoGradient) {
   const test::TemporaryFolder folder;
   for (const auto type : {TrainType::lora, TrainType::full}) {
     Trainer trainer(tiny_config(tiny_model(folder / "model", "llama"), type));
-    const auto batch = without_labels(batch_of({5, 4}));
-    const auto [sum, gradients] = trainer.gradients_of({batch});
+    const auto batch = without_labels(batch_of({5, 4})), labelled = batch_of({7, 3});
+    const auto [sum, nothing] = trainer.gradients_of({batch});
     EXPECT_EQ(sum.loss, 0);
     EXPECT_EQ(sum.tokens, 0);
-    for (const auto& [name, gradient] : gradients) EXPECT_EQ(gradient.abs().max().item<float>(), 0) << name;
+    for (const auto& [name, gradient] : nothing) EXPECT_EQ(gradient.abs().max().item<float>(), 0) << name;
+    // Nor does it change what another batch of the step gives.
+    const auto [alone_sum, alone] = trainer.gradients_of({labelled});
+    const auto [both_sum, both] = trainer.gradients_of({labelled, batch});
+    EXPECT_EQ(both_sum.loss, alone_sum.loss);
+    ASSERT_FALSE(alone.empty());
+    ASSERT_EQ(both.size(), alone.size());
+    for (const auto& [name, gradient] : alone) EXPECT_TRUE(both.at(name).equal(gradient)) << name;
     EXPECT_EQ(Executor(trainer.model, trainer.options).evaluate({&batch, 1}).front().loss, 0);
   }
 }

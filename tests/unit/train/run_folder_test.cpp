@@ -198,7 +198,7 @@ TEST(RunFolder, NamesTheLastGoodCheckpoint) {
 /// Only what save_final asks of an engine.
 class SavingEngine : public engine::Engine {
  public:
-  double difference = 0;
+  engine::SavedCheck check;
   bool zero = false;
   engine::ModelFacts facts() const override { return {}; }
   engine::MemoryReport memory() const override { return {}; }
@@ -220,7 +220,7 @@ class SavingEngine : public engine::Engine {
   void save_state(const fs::path&) override {}
   void load_state(const fs::path&) override {}
   bool adapter_is_zero() const override { return zero; }
-  double verify_saved(const fs::path&, const data::MicroBatch&) override { return difference; }
+  engine::SavedCheck verify_saved(const fs::path&, const data::MicroBatch&) override { return check; }
 };
 
 // An adapter that was saved wrong, or that was never trained, is no success.
@@ -229,9 +229,14 @@ TEST(SaveFinal, ChecksWhatItSaved) {
   SavingEngine engine;
   save_final(engine, run.path(), {}, true);
   EXPECT_EQ(read_file(run / "final/model"), "new");
-  engine.difference = 1e-3;
+  fs::remove_all(run / "final");
+  engine.check.logits_difference = 1e-3;
   EXPECT_THAT(message_of<Error>([&] { save_final(engine, run.path(), {}, true); }), HasSubstr("differ"));
-  engine.difference = 0;
+  engine.check = {"lm_head.weight", 6, 0};
+  EXPECT_THAT(message_of<Error>([&] { save_final(engine, run.path(), {}, true); }),
+              AllOf(HasSubstr("'lm_head.weight' differs"), HasSubstr("no checkpoint yet")));
+  EXPECT_TRUE(fs::is_empty(run.path())) << "what failed its check has no name";
+  engine.check = {};
   engine.zero = true;
   EXPECT_THAT(message_of<Error>([&] { save_final(engine, run.path(), {}, true); }), HasSubstr("adds nothing"));
   EXPECT_NO_THROW(save_final(engine, run.path(), {}, false)) << "after no step, it may well be zero";
