@@ -1,6 +1,6 @@
 # The two commands of a newcomer are `make demo` and `make test`; each installs what is missing, builds, and runs.
 # Settings: PREFIX (install), BUILD (build folder), JOBS, LORICA_CUDA (auto, on, off), BACKEND (of the demo: cpu, cuda, mps),
-# DEMO_ARGS, TEST_ARGS (pytest), BENCH_ARGS, CMAKE_ARGS.
+# DEMO_ARGS, TEST_ARGS (pytest), BENCH_ARGS, ENDURE_ARGS, CMAKE_ARGS.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -14,6 +14,7 @@ JOBS ?= $(shell cores=$$(nproc); fit=$$(awk '/MemAvailable/ {print int($$2 / 157
 TEST_ARGS ?=
 DEMO_ARGS ?=
 BENCH_ARGS ?=
+ENDURE_ARGS ?=
 CMAKE_ARGS ?=
 LORICA_CUDA ?=
 BACKEND ?=
@@ -106,6 +107,10 @@ tsan: setup ## Unit tests of the layers without LibTorch, and of parallel/, unde
 	@TSAN_OPTIONS=halt_on_error=1:suppressions=$(CURDIR)/tests/tsan.supp build-tsan/test_parallel --gtest_brief=1
 
 ##@ Speed
+.PHONY: endure
+endure: build ## Kill training, saving and merging at 1,000 random moments; ENDURE_ARGS: --kills N, --seed S
+	@LORICA_BUILD=$(BUILD) $(PYTHON) scripts/endure $(ENDURE_ARGS)
+
 .PHONY: bench
 bench: ## Beside PEFT, bitsandbytes, TRL and tokenizers; BENCH_ARGS goes to bench/versus/run (rows, --rounds, --layers)
 	@scripts/bootstrap --if-changed --bench

@@ -19,7 +19,7 @@ int run_plan(const config::ParsedConfig& asked) {
   figures.bandwidth = static_cast<double>(config.bandwidth);
   const auto plan = engine::make_plan(config, figures);
   fmt::print("{}", config.json ? engine::plan_json(plan) : engine::plan_text(plan));
-  return 0;
+  return plan.fits ? 0 : 2;
 }
 
 }  // namespace lorica::cli

@@ -5,7 +5,6 @@
 #include <string>
 
 #include "config/config.hpp"
-#include "data/micro_batch.hpp"
 
 namespace lorica::engine {
 
@@ -28,13 +27,16 @@ struct MemoryEstimate {
   }
 };
 
-/// For training with `config` where the heaviest micro-batch has `tokens` tokens in batch_size sequences: the process
-/// that needs most. `processes` 0: world_size, or one for each device here. Reads config.json only.
-MemoryEstimate estimate_memory(const config::Config& config, std::int64_t tokens, int processes = 0);
+/// Before the data are read: throws DeviceError or ConfigError for a device that isn't there, ModelError or FileError
+/// for a model folder whose config.json can't be used, and DeviceError if not even a micro-batch of one token for each
+/// sequence fits (check_memory). Returns whether full ones do, batch_size × context_length tokens: then nothing that
+/// the data hold can be too much.
+bool check_start(const config::Config& config);
 
-/// Throws DeviceError if the estimate for `heaviest` exceeds what this machine has free for its processes: says what is
-/// needed, what is there, and the first change that would make it fit. Does nothing with check_memory = false or on
+/// Throws DeviceError if what the plan foresees for micro-batches of up to `tokens` tokens, `eval_tokens` in
+/// evaluations (0: none), exceeds what this machine has free for its processes: says what is needed, what is there, and
+/// the first change that would make it fit, by the plan's own search. Does nothing with check_memory = false or on
 /// another device than the CPU.
-void check_memory(const config::Config& config, const data::MicroBatch& heaviest);
+void check_memory(const config::Config& config, std::int64_t tokens, std::int64_t eval_tokens = 0);
 
 }  // namespace lorica::engine

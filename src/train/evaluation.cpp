@@ -43,4 +43,16 @@ void over_evaluation_batches(const data::TokenizedDataset& dataset, std::int64_t
   }
 }
 
+std::int64_t heaviest_evaluation(const data::TokenizedDataset& dataset, std::int64_t batch_size) {
+  std::int64_t most = 0;
+  for (std::int64_t begin = 0; begin < dataset.size(); begin += batch_size) {
+    std::int64_t tokens = 0;
+    for (auto i = begin; i < std::min(begin + batch_size, dataset.size()); ++i) {
+      tokens += static_cast<std::int64_t>(dataset.example(i).tokens.size());
+    }
+    most = std::max(most, tokens);
+  }
+  return most;
+}
+
 }  // namespace lorica::train

@@ -36,4 +36,7 @@ void over_evaluation_batches(const data::TokenizedDataset& dataset, std::int64_t
                              const EvaluationShare& share,
                              const std::function<void(std::span<const data::MicroBatch>)>& body);
 
+/// Tokens of the largest of these micro-batches; 0 without data.
+std::int64_t heaviest_evaluation(const data::TokenizedDataset& dataset, std::int64_t batch_size);
+
 }  // namespace lorica::train

@@ -78,11 +78,13 @@ class Run {
   int execute() {
     // One clock and one view of the disk decide: rank 0's.
     folder_ = world_.broadcast(world_.main() ? choose_folders().string() : "");
+    engine::check_start(config_);  // before the data are read, which may take hours
     read_data();
     auto options = sampler_options(config_);
     options.data_parallel = mesh_.data_parallel();
     sampler_ = std::make_unique<data::BatchSampler>(data_.train, options);
-    engine::check_memory(config_, sampler_->largest_micro_batch());
+    engine::check_memory(config_, sampler_->largest_micro_batch().tokens(),
+                         heaviest_evaluation(data_.eval, config_.batch_size));
     load_engine();
     plan_steps();
     resume();
@@ -447,17 +449,20 @@ void Run::checkpoint() {
   }
 }
 
-/// The last record: the whole session's time and memory, those of saving included.
+/// The last record, and what each of several processes held: of the whole session, saving and its check included.
 void Run::record_end() {
+  if (world_.size() > 1) write_process_report(world_, *engine_, moved_, step_ - first_step_, folder_);
   double peak = 0;
   for (const auto& values : world_.all_gather({static_cast<double>(peak_memory())})) peak = std::max(peak, values[0]);
-  if (metrics_) metrics_->end({step_, seconds_since_process_start(), static_cast<std::uint64_t>(peak)});
+  if (!metrics_) return;
+  const auto bytes = static_cast<std::uint64_t>(peak);
+  metrics_->end({step_, seconds_since_process_start(), bytes});
+  spdlog::info("peak memory from start to end, saving and checking included: {}", format_bytes(bytes));
 }
 
 void Run::conclude(bool finished) {
   profiler_->finish();
   if (metrics_) metrics_->finish();
-  if (world_.size() > 1) write_process_report(world_, *engine_, moved_, step_ - first_step_, folder_);
   if (!finished) {
     if (config_.save_model && last_saved_ != step_) checkpoint();
     record_end();
@@ -468,8 +473,7 @@ void Run::conclude(bool finished) {
     return;
   }
   if (config_.save_model) {
-    const auto probe = sampler_->largest_micro_batch();
-    save_final(*engine_, folder_, probe, step_ > 0 && config_.lr > 0, several());
+    save_final(*engine_, folder_, sampler_->largest_micro_batch(), step_ > 0 && config_.lr > 0, several());
   }
   record_end();
   if (!world_.main()) return;

@@ -67,7 +67,7 @@ void fill_limits(const PlanFigures& figures, Plan& plan) {
   plan.host_memory = figures.host_memory > 0 ? figures.host_memory : here.available;
   plan.device_memory = figures.device_memory;
   if (plan.device_memory == 0 && plan.device == DeviceKind::cpu) {
-    plan.device_memory = plan.host_memory / static_cast<std::uint64_t>(plan.processes);
+    plan.device_memory = plan.host_memory / static_cast<std::uint64_t>(plan.sharing());
   }
   for (const auto& stage : plan.stages) {
     plan.host_needed += stage.memory.host * static_cast<std::uint64_t>(stage.processes);
@@ -94,6 +94,7 @@ Plan make_plan(const config::Config& asked, const PlanFigures& figures) {
   Plan plan;
   plan.device = device_kind(asked);
   plan.processes = planned_processes(asked);
+  plan.machines = std::clamp(figures.machines, 1, plan.processes);
   const auto config = with_settled_recompute(asked, plan.processes);
   plan.tokens = figures.tokens > 0 ? figures.tokens : config.batch_size * config.context_length;
   plan.micro_batches = config.gradient_accumulation_steps;
@@ -101,6 +102,7 @@ Plan make_plan(const config::Config& asked, const PlanFigures& figures) {
   plan.parameters = model::parameter_count(model.architecture);
   for (const auto& block : model.blocks) plan.trainable += static_cast<std::int64_t>(block.trained_elements);
   const auto batch = batch_of(config, plan.tokens);
+  const auto evaluation = batch_of(config, figures.eval_tokens > 0 ? figures.eval_tokens : plan.tokens);
   const auto processes = processes_of(config, model, plan.device, plan.processes);
   for (const auto& process : processes) {
     StagePlan stage;
@@ -111,7 +113,7 @@ Plan make_plan(const config::Config& asked, const PlanFigures& figures) {
       stage.last_block = b;
       if (b > 0 && !process.owned[b - 1] && stage.first_block == 0) stage.first_block = b;
     }
-    stage.memory = estimate_process(config, model, process, batch);
+    stage.memory = estimate_process(config, model, process, batch, evaluation);
     stage.traffic = step_traffic(config, model, process, batch);
     plan.shards = process.mesh.shards;
     plan.replicas = process.mesh.replicas;
@@ -132,15 +134,6 @@ Plan make_plan(const config::Config& asked, const PlanFigures& figures) {
   }
   if (!plan.fits && figures.remedies) find_remedies(config, figures, plan);
   return plan;
-}
-
-MemoryEstimate estimate_memory(const config::Config& config, std::int64_t tokens, int processes) {
-  auto planned = config;
-  if (processes > 0) planned.world_size = processes;
-  PlanFigures figures;
-  figures.tokens = std::max<std::int64_t>(tokens, 1);
-  figures.time = figures.remedies = false;
-  return make_plan(planned, figures).heaviest().memory;
 }
 
 }  // namespace lorica::engine

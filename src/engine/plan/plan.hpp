@@ -45,9 +45,10 @@ struct Plan {
   std::int64_t tokens = 0, micro_batches = 1;
   std::int64_t parameters = 0, trainable = 0;
   std::vector<StagePlan> stages;
-  std::uint64_t device_memory = 0;  ///< limit of one device; 0: none known
-  std::uint64_t host_memory = 0;
-  std::uint64_t host_needed = 0;  ///< of all processes of this machine together
+  int machines = 1;
+  std::uint64_t device_memory = 0;  ///< limit of one process: of its device, or its share of the host's; 0: none known
+  std::uint64_t host_memory = 0;    ///< of one machine
+  std::uint64_t host_needed = 0;    ///< of all processes of this machine together
   bool fits = true;
   double flops = 0, bandwidth = 0;  ///< per second and device; bytes per second and process. 0: not known
   double step_flops = 0;            ///< of one process in a step, recomputation included
@@ -55,12 +56,16 @@ struct Plan {
   std::vector<Remedy> remedies;  ///< cheapest first; those that make it fit
   bool beyond = false;           ///< nothing tried makes it fit
   const StagePlan& heaviest() const;
+  /// Processes that share one machine's memory.
+  int sharing() const { return (processes + machines - 1) / machines; }
 };
 
 struct PlanFigures {
   std::int64_t tokens = 0;          ///< of the heaviest micro-batch; 0: batch_size × context_length
-  std::uint64_t device_memory = 0;  ///< 0: what the CPU has free, shared among its processes; unknown for a GPU
-  std::uint64_t host_memory = 0;    ///< 0: this machine's
+  std::int64_t eval_tokens = 0;     ///< of the heaviest one of evaluations; 0: no more than of training
+  std::uint64_t device_memory = 0;  ///< of a GPU, or for each process on the CPU; 0: unknown, or a share of the host's
+  std::uint64_t host_memory = 0;    ///< of each machine; 0: what this one has free
+  int machines = 1;                 ///< that the processes are spread over
   double flops = 0;                 ///< 0: measured where the device is here
   double bandwidth = 0;
   bool time = true;      ///< estimate the step's time

@@ -65,8 +65,12 @@ std::string verdict(const Plan& plan) {
   const auto needed = plan.heaviest().memory.total();
   std::string text;
   if (plan.device_memory == 0) return "\nGive --device_memory (such as 24GB) to learn whether it fits.\n";
-  text = fmt::format("\n{}: {} of {} on each device", plan.fits ? "It fits" : "It doesn't fit", format_bytes(needed),
-                     format_bytes(plan.device_memory));
+  const bool host = plan.device == DeviceKind::cpu;
+  text = fmt::format("\n{}: {} of {}{}", plan.fits ? "It fits" : "It doesn't fit", format_bytes(needed),
+                     format_bytes(plan.device_memory),
+                     !host                ? " on each device"
+                     : plan.processes > 1 ? " of this machine's memory for each process"
+                                          : " of this machine's memory");
   if (plan.host_needed > 0) {
     text += fmt::format(", {} of {} of host memory", format_bytes(plan.host_needed), format_bytes(plan.host_memory));
   }
@@ -78,7 +82,10 @@ std::string verdict(const Plan& plan) {
     text += "\n";
     offloads = offloads || remedy.host > 0;
   }
-  if (plan.beyond) text += "  No change tried makes it fit: a smaller model, or devices with more memory.\n";
+  if (plan.beyond) {
+    text += fmt::format("  No change tried makes it fit: take a smaller model, or {} with more memory.\n",
+                        host ? "a machine" : "devices");
+  }
   if (offloads) text += "  (use_cpu_offload is planned for, but train refuses it on a GPU: it is not built yet.)\n";
   return text;
 }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "engine/torch/verification.hpp"
+
 namespace lorica::engine {
 namespace {
 
@@ -15,8 +17,14 @@ constexpr std::uint64_t kBaseCpu = 132 * kMiB, kBasePeers = 6 * kMiB, kBaseGpu =
 
 class Timeline {
  public:
-  Timeline(const config::Config& config, const ModelShape& model, const ProcessShape& process, const BatchShape& batch)
-      : config_(config), model_(model), process_(process), batch_(batch), policy_(config::recompute_policy(config)) {
+  Timeline(const config::Config& config, const ModelShape& model, const ProcessShape& process, const BatchShape& batch,
+           const BatchShape& evaluation)
+      : config_(config),
+        model_(model),
+        process_(process),
+        batch_(batch),
+        evaluation_(evaluation),
+        policy_(config::recompute_policy(config)) {
     for (std::size_t b = 0; b < model.blocks.size(); ++b) {
       if (!process.owned[b]) continue;
       whole_frozen_ += model.blocks[b].frozen;
@@ -45,6 +53,11 @@ class Timeline {
     if (owns_head()) loss();
     if (process_.owned.front()) embedding();
     update();
+    evaluation();
+    if (config_.save_model) {
+      saving();
+      verification();
+    }
     return best_;
   }
 
@@ -239,9 +252,8 @@ class Timeline {
     consider(estimate);
   }
 
-  std::uint64_t loss_bytes() const {
-    return loss_memory(model_, batch_, static_cast<std::uint64_t>(config_.logits_chunk_mb) << 20);
-  }
+  std::uint64_t logits_budget() const { return static_cast<std::uint64_t>(config_.logits_chunk_mb) << 20; }
+  std::uint64_t loss_bytes() const { return loss_memory(model_, batch_, logits_budget()); }
 
   void update() {
     if (early() && !several()) return;  // it happens block by block, while the gradients of one are there
@@ -256,10 +268,52 @@ class Timeline {
     consider(estimate);
   }
 
+  /// Forward passes alone: nothing is kept for a backward.
+  void evaluation() {
+    const auto width = static_cast<std::uint64_t>(model_.architecture.hidden_size) * model_.widths.compute;
+    for (std::size_t b = 1; b < model_.blocks.size(); ++b) {
+      if (!process_.owned[b]) continue;
+      auto estimate = instant("evaluation");
+      estimate.activations = batch_memory(model_, evaluation_) + evaluation_.tokens * width;
+      estimate.gathered = gathered(b);
+      if (b == head()) {
+        estimate.loss = loss_memory(model_, evaluation_, logits_budget());
+      } else {
+        estimate.activations += layer_memory(model_, model_.blocks[b], evaluation_, policy_).forward;
+      }
+      consider(estimate);
+    }
+  }
+
+  /// One tensor at a time: whole, where it is in shards, and in host memory, where it is on a device.
+  void saving() {
+    auto estimate = instant("saving");
+    estimate.activations = 0;
+    if (peers()) estimate.communication = 2 * largest_trained_;
+    consider(estimate);
+  }
+
+  /// A block's trained tensors as they were read back beside the live ones, and the logits of a few tokens three times:
+  /// live, read back, and their difference (engine/torch/verification).
+  void verification() {
+    const auto vocabulary = model_.architecture.vocabulary;
+    const auto tokens = std::min<std::uint64_t>(batch_.tokens, static_cast<std::uint64_t>(probe_tokens(vocabulary)));
+    for (std::size_t b = 0; b < model_.blocks.size(); ++b) {
+      if (!process_.owned[b]) continue;
+      auto estimate = instant("verification");
+      estimate.activations = tokens * static_cast<std::uint64_t>(model_.architecture.hidden_size) * 8;
+      estimate.gathered = gathered(b);
+      const bool tied = b == head() && model_.architecture.tied_embeddings;
+      estimate.loading = model_.blocks[b].trained + (tied ? model_.blocks.front().trained : 0);
+      if (b == head()) estimate.loss = 3 * tokens * static_cast<std::uint64_t>(vocabulary) * 4;
+      consider(estimate);
+    }
+  }
+
   const config::Config& config_;
   const ModelShape& model_;
   const ProcessShape& process_;
-  const BatchShape& batch_;
+  const BatchShape &batch_, &evaluation_;
   config::Recompute policy_;
   std::uint64_t whole_frozen_ = 0, whole_trained_ = 0, largest_trained_ = 0;
   MemoryEstimate base_, best_;
@@ -268,8 +322,8 @@ class Timeline {
 }  // namespace
 
 MemoryEstimate estimate_process(const config::Config& config, const ModelShape& model, const ProcessShape& process,
-                                const BatchShape& batch) {
-  return Timeline(config, model, process, batch).peak();
+                                const BatchShape& batch, const BatchShape& evaluation) {
+  return Timeline(config, model, process, batch, evaluation).peak();
 }
 
 }  // namespace lorica::engine

@@ -1,5 +1,5 @@
-// What one process holds from loading to the optimizer's update: the instants at which memory can be at its peak, one
-// by one, from the order in which engine/torch walks the blocks.
+// What one process holds from loading to the check of what it saved: the instants at which memory can be at its peak,
+// one by one, from the order in which engine/torch walks the blocks.
 #pragma once
 
 #include <string>
@@ -21,8 +21,9 @@ struct ProcessShape {
   DeviceKind device = DeviceKind::cpu;
 };
 
-/// The estimate at the instant of the peak. `batch` is the heaviest micro-batch.
+/// The estimate at the instant of the peak. `batch` is the heaviest micro-batch of training, `evaluation` that of
+/// evaluations.
 MemoryEstimate estimate_process(const config::Config& config, const ModelShape& model, const ProcessShape& process,
-                                const BatchShape& batch);
+                                const BatchShape& batch, const BatchShape& evaluation);
 
 }  // namespace lorica::engine

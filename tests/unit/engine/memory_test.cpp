@@ -13,6 +13,7 @@
 #include "base/strings.hpp"
 #include "engine/engine.hpp"
 #include "engine/memory_estimate.hpp"
+#include "engine/plan/plan.hpp"
 #include "engine/tiny_model.hpp"
 
 namespace lorica::engine {
@@ -109,6 +110,14 @@ TEST(Memory, LoadingTakesTheFinalSizeAndTwoBlocks) {
   EXPECT_EXIT(measure_loading(), ExitedWithCode(0), "loading: peak");
 }
 
+/// What the plan foresees for the process that needs most.
+MemoryEstimate estimate_memory(const config::Config& config, std::int64_t tokens) {
+  PlanFigures figures;
+  figures.tokens = tokens;
+  figures.time = figures.remedies = false;
+  return make_plan(config, figures).heaviest().memory;
+}
+
 struct EstimateCase {
   const char* name;
   TrainType type;
@@ -146,6 +155,11 @@ void PrintTo(const EstimateCase& item, std::ostream* out) {
       engine->forward_backward({&batch, 1}, 1e-3, step, item.clips ? std::nullopt : std::optional(1e-3));
       engine->optimizer_step(1e-3, item.clips ? std::optional(1.0) : std::nullopt);
     }
+    const auto saved = folder / "saved";
+    std::filesystem::create_directories(saved);
+    engine->save_model(saved);
+    if (const auto check = engine->verify_saved(saved, batch); !check.differing.empty())
+      finish(false, check.differing + " was saved wrong");
     const auto measured = static_cast<double>(peak_resident_bytes());
     const double ratio = static_cast<double>(estimate.total()) / measured;
     holds = ratio > 0.9 && ratio < 1.1;
@@ -169,7 +183,8 @@ TEST_P(MemoryEstimateTest, IsWithinATenthOfWhatIsMeasured) {
   EXPECT_EXIT(measure_training(GetParam()), ExitedWithCode(0), "ratio");
 }
 
-// Each dominated by another part: trained weights with their state; kept activations; recomputed ones; the loss.
+// Each dominated by another part: trained weights with their state; kept activations; recomputed ones; the loss; the
+// embedding, beside which logits of all tokens would be four times as much.
 INSTANTIATE_TEST_SUITE_P(
     Cases, MemoryEstimateTest,
     testing::Values(EstimateCase{"full", TrainType::full, Recompute::recompute, 512, 1408, 8, 16384, 256},
@@ -177,7 +192,8 @@ INSTANTIATE_TEST_SUITE_P(
                                  false},
                     EstimateCase{"keep", TrainType::lora, Recompute::keep, 256, 704, 12, 2048, 2048},
                     EstimateCase{"selective", TrainType::qlora, Recompute::selective, 256, 704, 12, 2048, 2048},
-                    EstimateCase{"recompute", TrainType::qlora, Recompute::recompute, 512, 1408, 6, 32768, 2048}),
+                    EstimateCase{"recompute", TrainType::qlora, Recompute::recompute, 512, 1408, 6, 32768, 2048},
+                    EstimateCase{"vocabulary", TrainType::lora, Recompute::recompute, 128, 352, 2, 152064, 640}),
     [](const auto& info) { return std::string(info.param.name); });
 
 // The whole is not enough: growing the batch must show in the estimate as it does in memory.
@@ -209,14 +225,71 @@ TEST(MemoryEstimate, RefusesWhatCannotFitAndSaysWhatWould) {
   auto config = test::tiny_config((folder / "model").string(), TrainType::lora);
   config.check_memory = true;
   config.recompute = Recompute::keep;
-  data::MicroBatch heavy;
-  heavy.input_ids.resize(static_cast<std::size_t>(machine_memory().available / 150'000));
+  const auto heavy = static_cast<std::int64_t>(machine_memory().available / 150'000);
   const auto message = test::message_of<DeviceError>([&] { check_memory(config, heavy); });
   EXPECT_THAT(message,
               testing::AllOf(testing::HasSubstr("not enough memory"), testing::HasSubstr("would fit"),
                              testing::HasSubstr("--recompute recompute"), testing::HasSubstr("--check_memory false")));
   config.check_memory = false;
   EXPECT_NO_THROW(check_memory(config, heavy));
+}
+
+// One code for `plan` and for the check: more processes share the same memory, so they are no help.
+TEST(MemoryEstimate, MoreProcessesAreNoRemedyOnOneMachine) {
+  const test::TemporaryFolder folder;
+  std::filesystem::create_directories(folder / "model");
+  io::write_json(folder / "model" / "config.json", sized(512, 1408, 8, 4096));
+  auto config = test::tiny_config((folder / "model").string(), TrainType::qlora);
+  config.recompute = Recompute::recompute;
+  config.context_length = 128;
+  PlanFigures figures;
+  figures.time = false;
+  figures.host_memory = 100 << 20;  // less than the program itself
+  const auto plan = make_plan(config, figures);
+  EXPECT_FALSE(plan.fits);
+  EXPECT_TRUE(plan.remedies.empty());
+  EXPECT_THAT(plan_text(plan), testing::AllOf(testing::HasSubstr("of this machine's memory"),
+                                              testing::Not(testing::HasSubstr("each device"))));
+  config.world_size = 4;
+  figures.host_memory = 4ULL << 30;
+  EXPECT_EQ(make_plan(config, figures).device_memory, 1ULL << 30);
+  figures.machines = 2;
+  EXPECT_EQ(make_plan(config, figures).device_memory, 2ULL << 30);
+}
+
+// Evaluations may be of longer examples than training.
+TEST(MemoryEstimate, CountsTheHeaviestEvaluation) {
+  const test::TemporaryFolder folder;
+  std::filesystem::create_directories(folder / "model");
+  io::write_json(folder / "model" / "config.json", sized(512, 1408, 8, 4096));
+  const auto config = test::tiny_config((folder / "model").string(), TrainType::qlora);
+  PlanFigures figures;
+  figures.tokens = 100;
+  figures.time = false;
+  const auto training = make_plan(config, figures).heaviest().memory;
+  figures.eval_tokens = 20'000;
+  const auto both = make_plan(config, figures).heaviest().memory;
+  EXPECT_EQ(both.instant, "evaluation");
+  // At least the feed-forward network's hidden states of a layer.
+  EXPECT_GT(both.total(), training.total() + 20'000 * 1408 * 4);
+}
+
+TEST(MemoryEstimate, WhatNoDataCanMakeFitIsRefusedBeforeTheyAreRead) {
+  const test::TemporaryFolder folder;
+  std::filesystem::create_directories(folder / "model");
+  auto config = test::tiny_config((folder / "model").string(), TrainType::full);
+  EXPECT_THROW(check_start(config), Error);  // no config.json
+  io::write_json(folder / "model" / "config.json", sized(512, 1408, 8, 4096));
+  config.check_memory = true;
+  config.context_length = 64;
+  EXPECT_TRUE(check_start(config));
+  config.context_length = 1 << 30;
+  EXPECT_FALSE(check_start(config)) << "short rows may do: that is known when they are read";
+  io::write_json(folder / "model" / "config.json", sized(65536, 262144, 200, 4096));
+  EXPECT_THAT(test::message_of<DeviceError>([&] { check_start(config); }), testing::HasSubstr("not enough memory"));
+  config.check_memory = false;
+  config.backend = config::Backend::mps;
+  EXPECT_THROW(check_start(config), DeviceError);
 }
 
 }  // namespace
