@@ -63,18 +63,19 @@ std::string axes(const Scale& scale) {
   std::string svg;
   const double milliseconds = scale.time_ns / 1e6, mebibytes = scale.bytes / (1 << 20);
   const auto times = nice_ticks(0, milliseconds, 8), sizes = nice_ticks(0, mebibytes, 6);
-  for (const double tick : times) {
-    if (tick > milliseconds) continue;
-    svg += fmt::format("<text x=\"{:.1f}\" y=\"{}\" text-anchor=\"middle\">{}</text>\n", scale.x(tick * 1e6),
-                       kHeight - kBottom + 18, tick_text(tick, times.size() > 1 ? times[1] - times[0] : 1));
+  const auto time_texts = tick_texts(times), size_texts = tick_texts(sizes);
+  for (std::size_t i = 0; i < times.size(); ++i) {
+    if (times[i] > milliseconds) continue;
+    svg += fmt::format("<text x=\"{:.1f}\" y=\"{}\" text-anchor=\"middle\">{}</text>\n", scale.x(times[i] * 1e6),
+                       kHeight - kBottom + 18, time_texts[i]);
   }
-  for (const double tick : sizes) {
-    if (tick > mebibytes) continue;
-    const double at = scale.y(tick * (1 << 20));
+  for (std::size_t i = 0; i < sizes.size(); ++i) {
+    if (sizes[i] > mebibytes) continue;
+    const double at = scale.y(sizes[i] * (1 << 20));
     svg += fmt::format(
         "<line x1=\"{}\" y1=\"{:.1f}\" x2=\"{}\" y2=\"{:.1f}\" stroke=\"#bbb\" stroke-opacity=\"0.5\"/>"
         "<text x=\"{}\" y=\"{:.1f}\" text-anchor=\"end\">{}</text>\n",
-        kLeft, at, kWidth - kRight, at, kLeft - 8, at + 4, tick_text(tick, sizes.size() > 1 ? sizes[1] - sizes[0] : 1));
+        kLeft, at, kWidth - kRight, at, kLeft - 8, at + 4, size_texts[i]);
   }
   svg += fmt::format("<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">milliseconds</text>\n", kWidth / 2, kHeight - 10);
   return svg +
