@@ -455,9 +455,8 @@ void Run::record_end() {
   double peak = 0;
   for (const auto& values : world_.all_gather({static_cast<double>(peak_memory())})) peak = std::max(peak, values[0]);
   if (!metrics_) return;
-  const auto bytes = static_cast<std::uint64_t>(peak);
-  metrics_->end({step_, seconds_since_process_start(), bytes});
-  spdlog::info("peak memory from start to end, saving and checking included: {}", format_bytes(bytes));
+  metrics_->end({step_, seconds_since_process_start(), static_cast<std::uint64_t>(peak)});
+  spdlog::info("peak memory of the run to its end: {}", format_bytes(static_cast<std::uint64_t>(peak)));
 }
 
 void Run::conclude(bool finished) {

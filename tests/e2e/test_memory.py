@@ -27,7 +27,7 @@ def test_saving_and_checking_are_in_the_plan(lorica, training, model, rows, outp
     last_step = [record for record in records if record["kind"] == "train"][-1]["timing"]["peak_memory_bytes"]
     # Three times the logits of a probe (8 MiB each), and what reading the files takes.
     assert last_step <= peak < last_step + (40 << 20)
-    said = re.search(r"peak memory from start to end.*: ([\d.]+) MiB", text)
+    said = re.search(r"peak memory of the run to its end: ([\d.]+) MiB", text)
     assert said and abs(float(said[1]) - peak / (1 << 20)) < 1
 
 
