@@ -141,7 +141,7 @@ void DatasetBuilder::push(RawRow&& row, std::uint32_t file, std::uint64_t rank) 
 bool DatasetBuilder::format_known(const RawRow& row, std::uint32_t file) {
   if (formats_[file] != DatasetFormat::automatic) return true;
   try {
-    formats_[file] = detect_format(columns_of(row, file), *mappings_[file]);
+    formats_[file] = detect_format(columns_of(row, file), *mappings_[file], options_.ignore_columns);
   } catch (const BadRow& error) {
     count_bad(file, row, error);
     return false;

@@ -128,10 +128,10 @@ void refuse_turn_meaning(const std::string& key, const Json& value, std::size_t 
   }
 }
 
-void refuse_evaluation_row(const Json& row) {
+void refuse_evaluation_row(const Json& row, const std::vector<std::string>& ignored) {
   for (const auto key : kSplitKeys) {
     const auto found = row.find(key);
-    if (found == row.end() || !found->is_string()) continue;
+    if (found == row.end() || !found->is_string() || holds(ignored, key)) continue;
     const auto& value = found->get_ref<const std::string&>();
     if (!is_evaluation(split_of_word(value))) continue;
     bad_row(

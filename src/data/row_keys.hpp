@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "data/options.hpp"
 
@@ -22,7 +23,7 @@ void refuse_meaning(const std::string& key, const nlohmann::json& value, Dataset
 void refuse_turn_meaning(const std::string& key, const nlohmann::json& value, std::size_t number);
 
 /// Throws BadRow if the row's own column says that it is evaluation data ("split": "test").
-void refuse_evaluation_row(const nlohmann::json& row);
+void refuse_evaluation_row(const nlohmann::json& row, const std::vector<std::string>& ignored);
 
 /// What a weight or a flag says about the loss of a part: nothing, on, off. Throws BadRow for a weight that is neither
 /// 0 nor 1.

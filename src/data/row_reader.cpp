@@ -8,14 +8,21 @@
 
 namespace lorica::data {
 
-bool RowReader::has(const std::string& column) const {
+const nlohmann::json* RowReader::find(const std::string& column) const {
   const auto found = row_.find(column);
-  return found != row_.end() && !found->is_null();
+  return found == row_.end() || ignores(column) ? nullptr : &*found;
+}
+
+bool RowReader::has(const std::string& column) const {
+  const auto* found = find(column);
+  return found != nullptr && !found->is_null();
 }
 
 const nlohmann::json& RowReader::value(const std::string& column) {
-  const auto found = row_.find(column);
-  if (found == row_.end()) bad_row("the column '{}' is missing; the row has {}", column, columns());
+  const auto* found = find(column);
+  if (found == nullptr) {
+    bad_row("the column '{}' is {}; the row has {}", column, ignores(column) ? "ignored" : "missing", columns());
+  }
   use(column);
   return *found;
 }
@@ -28,6 +35,7 @@ std::string RowReader::text(const std::string& column) {
 }
 
 std::string RowReader::optional_text(const std::string& column) {
+  if (ignores(column)) return "";
   use(column);
   return has(column) ? text(column) : std::string();
 }

@@ -12,7 +12,7 @@ namespace lorica::data {
 
 class RowReader {
  public:
-  /// `ignored`: columns, and keys of turns, that count for nothing, whatever they may mean. Both must outlive this.
+  /// `ignored`: columns, and keys of turns, that count as missing, whatever they may mean. Both must outlive this.
   RowReader(const nlohmann::json& row, const std::vector<std::string>& ignored) : row_(row), ignored_(ignored) {}
 
   /// Present and not null.
@@ -38,6 +38,8 @@ class RowReader {
   std::string columns() const;  ///< names, for messages
 
  private:
+  /// The value of a column that isn't ignored, or nullptr.
+  const nlohmann::json* find(const std::string& column) const;
   const nlohmann::json& row_;
   const std::vector<std::string>& ignored_;
   std::set<std::string> used_, left_;

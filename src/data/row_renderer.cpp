@@ -29,7 +29,6 @@ std::vector<Segment> render_template(RowReader& row, const char* template_name, 
 
 /// [["question", "answer"], …], as LLaMA-Factory's alpaca rows have it.
 std::vector<std::pair<std::string, std::string>> read_history(RowReader& row) {
-  row.use("history");
   std::vector<std::pair<std::string, std::string>> history;
   if (!row.has("history")) return history;
   const auto& list = row.value("history");
@@ -99,9 +98,11 @@ std::optional<DatasetFormat> format_of(const Has& has, const Json& row) {
   return std::nullopt;
 }
 
-[[noreturn]] void raise_unknown_columns(const Json& row) {
+[[noreturn]] void raise_unknown_columns(const Json& row, const RowReader& reader) {
   // What kind of data it is says more than the names that are missing.
-  for (const auto& [key, value] : row.items()) refuse_meaning(key, value, DatasetFormat::automatic);
+  for (const auto& [key, value] : row.items()) {
+    if (!reader.ignores(key)) refuse_meaning(key, value, DatasetFormat::automatic);
+  }
   if (row.contains("input_ids"))
     bad_row("the rows are tokenized already (input_ids), and Lorica tokenizes text itself");
   const auto mapping = suggest_mapping(row);
@@ -109,24 +110,27 @@ std::optional<DatasetFormat> format_of(const Has& has, const Json& row) {
       "can't tell what to train on from the columns {}; needed are text, or prompt and completion, or instruction, "
       "(input) and output, or (context,) question and answer, or messages. Say which column is which: "
       "column_mapping \"{}\"{}",
-      RowReader(row, {}).columns(), mapping.empty() ? "prompt=…,completion=…" : mapping,
-      mapping.empty() ? " or \"text=…\"" : "");
+      reader.columns(), mapping.empty() ? "prompt=…,completion=…" : mapping, mapping.empty() ? " or \"text=…\"" : "");
 }
 
 }  // namespace
 
-DatasetFormat detect_format(const Json& row, const std::vector<MappedColumn>& mapping) {
+DatasetFormat detect_format(const Json& row, const std::vector<MappedColumn>& mapping,
+                            const std::vector<std::string>& ignored) {
+  const RowReader reader(row, ignored);
+  const auto has = [&](const char* column) { return row.contains(column) && !reader.ignores(column); };
   const auto is_mapped = [&](const char* column) {
-    return std::any_of(mapping.begin(), mapping.end(), [&](const auto& mapped) { return mapped.column == column; });
+    return has(column) &&
+           std::any_of(mapping.begin(), mapping.end(), [&](const auto& mapped) { return mapped.column == column; });
   };
   if (const auto format = format_of(is_mapped, row)) return *format;
-  if (const auto format = format_of([&](const char* column) { return row.contains(column); }, row)) return *format;
-  raise_unknown_columns(row);
+  if (const auto format = format_of(has, row)) return *format;
+  raise_unknown_columns(row, reader);
 }
 
 RenderedRow render_row(const Json& row, DatasetFormat format, const DataOptions& options) {
   RowReader reader(row, options.ignore_columns);
-  if (!options.for_evaluation && !reader.ignores("split")) refuse_evaluation_row(row);
+  if (!options.for_evaluation) refuse_evaluation_row(row, options.ignore_columns);
   try {
     RenderedRow rendered;
     rendered.segments = segments_of(reader, format);

@@ -12,8 +12,10 @@ namespace lorica::data {
 
 /// The format whose columns the row has: messages, conversations, prompt + completion, instruction + output, context +
 /// question + answer, question + answer, text; the first in this order, among the mapped columns if they make one.
+/// Ignored columns count as missing; `mapping` is what applies to the row's file.
 /// Throws BadRow: it names the columns that the row has and a mapping that would do, or what kind of data this is.
-DatasetFormat detect_format(const nlohmann::json& row, const std::vector<MappedColumn>& mapping = {});
+DatasetFormat detect_format(const nlohmann::json& row, const std::vector<MappedColumn>& mapping,
+                            const std::vector<std::string>& ignored);
 
 struct RenderedRow {
   std::vector<Segment> segments;

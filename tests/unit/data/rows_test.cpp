@@ -78,6 +78,11 @@ TEST_F(RowsTest, IgnoredColumnsAreCounted) {
   options_.ignore_columns = {"label", "tool_calls"};
   EXPECT_THAT(load_marked(R"({"prompt": "p", "completion": "c", "label": true})"), ElementsAre("<s>p[c</s>]"));
   EXPECT_THAT(report_.account().lines().at(0), HasSubstr("as ignore_columns asks"));
+  options_.ignore_columns = {"input", "messages", "split"};
+  EXPECT_THAT(load_marked(R"({"instruction": "I", "input": "X", "output": "O", "messages": [1], "split": "test"})"),
+              ElementsAre("<s>" + render_question("alpaca", "I") + "[O</s>]"))
+      << "as if they were missing";
+  EXPECT_THAT(left_aside(), ElementsAre("input×1", "messages×1", "split×1"));
 }
 
 TEST_F(RowsTest, WeightsMaskTurns) {
