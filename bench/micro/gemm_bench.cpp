@@ -18,9 +18,9 @@ struct Format {
   quant::WeightFormat format;
 };
 
-const Format kFloat32{"f32", {quant::Kind::dense, at::kFloat}};
-const Format kBrain{"bf16", {quant::Kind::dense, at::kBFloat16}};
-const Format kNf4{"nf4", {quant::Kind::nf4, at::kFloat, 64, false}};
+const Format kFloat32{"f32", {"dense", at::kFloat}};
+const Format kBrain{"bf16", {"dense", at::kBFloat16}};
+const Format kNf4{"nf4", {"nf4", at::kFloat, 64, false}};
 
 struct Linear {
   std::int64_t tokens, in, out;
@@ -33,16 +33,16 @@ class Weight {
  public:
   Weight(const Format& format, std::int64_t out, std::int64_t in)
       : stored_(quant::store(at::randn({out, in}), format.format)),
-        kernel_(stored_),
-        dense_(format.format == kFloat32.format ? stored_.data : at::empty({out, in})) {}
+        kernel_(quant::kernel_weight(stored_)),
+        dense_(format.format == kFloat32.format ? stored_.data() : at::empty({out, in})) {}
   const kernels::MatrixSource& source() const { return kernel_.source; }
   at::Tensor dense() const {
     if (stored_.quantized()) {
-      kernels::dequantize_4bit(kernels::Code4::nf4, stored_.data.data_ptr<std::uint8_t>(),
-                               stored_.absmax.data_ptr<float>(), stored_.elements(), stored_.format.block_size,
+      kernels::dequantize_4bit(kernels::Code4::nf4, stored_.data().data_ptr<std::uint8_t>(),
+                               stored_.parts[1].data_ptr<float>(), stored_.elements(), stored_.format.block_size,
                                kernels::FloatType::f32, dense_.data_ptr());
-    } else if (!dense_.is_same(stored_.data)) {
-      dense_.copy_(stored_.data);
+    } else if (!dense_.is_same(stored_.data())) {
+      dense_.copy_(stored_.data());
     }
     return dense_;
   }

@@ -48,7 +48,7 @@ struct Config {
   DataType compute_dtype = DataType::automatic;
 
   // Quantization (of the base model; read only if train_type is qlora)
-  std::int64_t n_bits = 4;  ///< 4; 16 means not quantized
+  std::int64_t n_bits = 4;  ///< of quant_type: 4, 8; 16 means not quantized
   QuantType quant_type = QuantType::nf4;
   std::int64_t quant_blocksize = 64;
   bool double_quant = true;

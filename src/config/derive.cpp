@@ -49,7 +49,21 @@ void set_by_flag(const Context& context, const char* from, const char* target, c
   context.parsed.given.insert(target);
 }
 
-/// train_type from load_in_4bit, full_fine_tune and (generate, forward) n_bits.
+/// quant_type and n_bits name a format together: one of them is enough.
+void derive_format(const Context& context) {
+  auto& config = context.parsed.config;
+  const auto* type = context.find("quant_type");
+  const auto* bits = context.find("n_bits");
+  const std::int64_t of_type = config.quant_type == QuantType::int8 ? 8 : 4;
+  if (bits == nullptr) {
+    config.n_bits = of_type;
+  } else if (config.n_bits != 16 && config.n_bits != of_type) {
+    if (type != nullptr && type->level >= bits->level) return context.conflict(*type, *bits);
+    config.quant_type = config.n_bits == 8 ? QuantType::int8 : QuantType::nf4;
+  }
+}
+
+/// train_type from load_in_4bit, full_fine_tune and (generate, forward, merge) n_bits or quant_type.
 void derive_train_type(const Context& context) {
   auto& config = context.parsed.config;
   const auto* type = context.find("train_type");
@@ -58,8 +72,9 @@ void derive_train_type(const Context& context) {
   const auto* bits = context.find("n_bits");
   const auto given = type != nullptr ? config.train_type : TrainType::lora;
   if (!is_about_training(context.command) && type == nullptr) {
-    config.train_type = bits != nullptr && config.n_bits == 4 ? TrainType::qlora : TrainType::lora;
-    if (bits == nullptr) config.n_bits = 16;
+    const bool quantizes = bits != nullptr ? config.n_bits != 16 : context.find("quant_type") != nullptr;
+    config.train_type = quantizes ? TrainType::qlora : TrainType::lora;
+    if (!quantizes) config.n_bits = 16;
   }
   if (full != nullptr &&
       stronger(context, full, type, type == nullptr || flag(*full) == (given == TrainType::full)) == full) {
@@ -71,7 +86,7 @@ void derive_train_type(const Context& context) {
   if (stronger(context, four, type, agree) != four) return;
   if (flag(*four)) {
     config.train_type = TrainType::qlora;
-    if (bits == nullptr) config.n_bits = 4;
+    if (config.n_bits == 16 && bits == nullptr) config.n_bits = config.quant_type == QuantType::int8 ? 8 : 4;
   } else if (config.train_type == TrainType::qlora) {
     config.train_type = TrainType::lora;
   }
@@ -139,6 +154,7 @@ void derive_columns(const Context& context) {
 
 void derive(Command command, const Chosen& chosen, ParsedConfig& parsed, std::vector<std::string>& problems) {
   const Context context{command, chosen, parsed, problems};
+  derive_format(context);
   derive_train_type(context);
   set_by_flag(context, "bf16", "precision", "bf16", "");
   set_by_flag(context, "train_on_input", "train_on", "all", "completion");

@@ -161,8 +161,8 @@ std::vector<Option> base_options() {
 }
 
 std::vector<Choice> quant_types() {
-  auto all = names_of<QuantType>({{QuantType::nf4, "bnb_nf4"}},
-                                 {"nf4_optimized", "int4", "int8", "fp8", "bnb_int8", "hqq", "mlx_int4", "mlx_int8",
+  auto all = names_of<QuantType>({{QuantType::nf4, "bnb_nf4"}, {QuantType::int8, "bnb_int8"}},
+                                 {"nf4_optimized", "int4", "fp8", "hqq", "mlx_int4", "mlx_int8",
                                   "quanto_int2", "quanto_int4", "quanto_int8"});
   all.insert(all.begin() + 1, Choice{"none", kNoQuantization, true});
   return all;
@@ -175,11 +175,11 @@ std::vector<Option> quantization_options() {
        .group = kQuantization,
        .commands = kModel | kMerge,
        .field = of(&Config::n_bits),
-       .choices = plain_words({"4", "16"}, {"1", "2", "3", "5", "6", "8"}),
+       .choices = plain_words({"4", "8", "16"}, {"1", "2", "3", "5", "6"}),
        .acts_when = {needs::that(
            "train_type qlora", [](const Config& c) { return c.train_type == TrainType::qlora || c.n_bits == 16; },
            "with train_type {train_type}: nothing is quantized")},
-       .help = "Bits of a base weight; 16: not quantized (the default of generate and forward, where 4 means qlora)"},
+       .help = "Bits of a base weight: 4 (nf4, fp4), 8 (int8) or 16, not quantized (the default of generate and forward)"},
       {.name = "quant_type",
        .aliases = {"bnb_4bit_quant_type", "quantization_type"},
        .group = kQuantization,
@@ -187,7 +187,7 @@ std::vector<Option> quantization_options() {
        .field = of(&Config::quant_type),
        .choices = quant_types(),
        .acts_when = {needs::quantization()},
-       .help = "Code of a 4-bit weight; none is the same as load_in_4bit false"},
+       .help = "Format of the base weights: 4 bits in blocks (nf4, fp4) or 8 in rows (int8); none: load_in_4bit false"},
       {.name = "quant_blocksize",
        .aliases = {"blocksize", "bnb_4bit_blocksize"},
        .group = kQuantization,

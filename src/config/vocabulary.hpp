@@ -75,9 +75,10 @@ constexpr auto words_of(DataType) {
 }
 
 /// The code of a 4-bit weight: what the sixteen values stand for (kernels/blockwise_4bit.hpp).
-enum class QuantType { nf4, fp4 };
+/// Weight formats by their names in quant/formats/registry.cpp.
+enum class QuantType { nf4, fp4, int8 };
 constexpr auto words_of(QuantType) {
-  return std::to_array<Word<QuantType>>({{QuantType::nf4, "nf4"}, {QuantType::fp4, "fp4"}});
+  return std::to_array<Word<QuantType>>({{QuantType::nf4, "nf4"}, {QuantType::fp4, "fp4"}, {QuantType::int8, "int8"}});
 }
 
 /// How the learning rate goes on after its warm-up. `constant` has none unless one is asked for.

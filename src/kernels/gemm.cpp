@@ -60,8 +60,14 @@ MatrixSource packed_matrix(Code4 code, const std::uint8_t* data, const float* ab
          "a 4-bit block size of {} is no power of two from 32 on", block_size);
   ensure(absmax != nullptr, "a 4-bit matrix without absmax");
   MatrixSource matrix = dense_matrix(data, FloatType::f32, rows, columns, columns);
-  matrix.absmax = absmax, matrix.code = code;
-  matrix.block_shift = std::countr_zero(static_cast<std::uint64_t>(block_size));
+  matrix.codec = {4, code4_values(code).data(), absmax, std::countr_zero(static_cast<std::uint64_t>(block_size))};
+  return matrix;
+}
+
+MatrixSource byte_matrix(const std::int8_t* codes, const float* scales, std::int64_t rows, std::int64_t columns) {
+  ensure(scales != nullptr, "an 8-bit matrix without scales");
+  MatrixSource matrix = dense_matrix(codes, FloatType::f32, rows, columns, columns);
+  matrix.codec = {8, nullptr, scales, 0};
   return matrix;
 }
 

@@ -1,5 +1,5 @@
-// Matrix product in float32 whose operands may be kept in 16 bits or in 4-bit blocks: they are widened panel by panel
-// as the product needs them, so that no dense copy of a weight ever exists.
+// Matrix product in float32 whose operands may be kept in 16 bits, or as codes of 4 or 8 bits with a scale for each
+// group: they are widened panel by panel as the product needs them, so that no dense copy of a weight ever exists.
 //
 // Method: Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008), and BLIS (Van Zee, van de
 // Geijn 2015, https://doi.org/10.1145/2764454): both operands are packed into panels that fit the caches, and a small
@@ -15,21 +15,28 @@
 
 namespace lorica::kernels {
 
+/// How codes stand for values: what the code says × the scale of its group. Element i of the matrix, in the order of
+/// memory, is of group i / group: groups run through the rows' ends, or are the rows.
+struct Codec {
+  int bits = 0;                   ///< 0: there are no codes; 4: two a byte, the first in the high nibble; 8: a byte
+  const float* table = nullptr;   ///< 4 bits: what each of the 16 codes says; 8 bits: none, the code is a signed number
+  const float* scales = nullptr;  ///< one for each group
+  int group_shift = 0;            ///< 4 bits: log2 of a group's elements, from 5 on; 8 bits: unused, a group is a row
+};
+
 /// A matrix to be read, as it is stored (row-major, `rows` × `columns`), or as the transpose of that. A view: it owns
 /// nothing. Make it with the functions below.
 struct MatrixSource {
-  const void* data = nullptr;       ///< elements of `type`, or 4-bit codes (two a byte, the first in the high nibble)
-  const float* absmax = nullptr;    ///< if 4-bit: one for each block, blocks running through the rows' ends
+  const void* data = nullptr;       ///< elements of `type`, or codes
   std::int64_t rows = 0;            ///< as stored
   std::int64_t columns = 0;         ///< as stored
   std::int64_t stride = 0;          ///< elements from stored row to stored row
   FloatType type = FloatType::f32;  ///< if dense
-  Code4 code = Code4::nf4;          ///< if 4-bit
-  int block_shift = 0;              ///< if 4-bit: log2 of the block size
+  Codec codec;                      ///< if not
   bool transposed = false;
 
   bool empty() const { return rows == 0 && columns == 0; }
-  bool packed() const { return absmax != nullptr; }
+  bool packed() const { return codec.bits != 0; }
   std::int64_t logical_rows() const { return transposed ? columns : rows; }
   std::int64_t logical_columns() const { return transposed ? rows : columns; }
 };
@@ -41,6 +48,8 @@ MatrixSource dense_matrix(const void* data, FloatType type, std::int64_t rows, s
 /// power of two from 32 (Error otherwise); columns need not be a multiple of it. `absmax` is already in float32.
 MatrixSource packed_matrix(Code4 code, const std::uint8_t* data, const float* absmax, std::int64_t block_size,
                            std::int64_t rows, std::int64_t columns);
+/// Signed bytes, each row with its scale: value = code × scales[row].
+MatrixSource byte_matrix(const std::int8_t* codes, const float* scales, std::int64_t rows, std::int64_t columns);
 MatrixSource transposed(MatrixSource matrix);
 
 /// c = a · b + beta · c, with a [m, k], b [k, n] (after transposition) and c float32 [m, n], row i at c + i · stride.

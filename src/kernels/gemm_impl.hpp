@@ -14,7 +14,7 @@ constexpr std::int64_t kLine = 64;  // bytes of a cache line
 
 /// Of `count` elements that begin at a whole byte.
 [[gnu::always_inline]] inline std::int64_t bytes_of(const MatrixSource& m, std::int64_t count) {
-  return m.packed() ? count / 2 : count * static_cast<std::int64_t>(float_size(m.type));
+  return m.packed() ? count * m.codec.bits / 8 : count * static_cast<std::int64_t>(float_size(m.type));
 }
 [[gnu::always_inline]] inline const std::byte* address_of(const MatrixSource& m, std::int64_t row,
                                                           std::int64_t column) {

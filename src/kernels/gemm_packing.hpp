@@ -3,7 +3,8 @@
 //
 // `Ops` derives from lanes (elementwise kernels use the same) and adds:
 //   Words, kWidth words of 32 bits: load_words(address), no_words(), transpose(Words (&)[kWidth]), as_floats(words),
-//   low_half(words) and high_half(words), each half of a word as a bfloat16;
+//   low_half(words) and high_half(words), each half of a word as a bfloat16; signed_byte(words, p), byte p of each word
+//   as a number;
 //   Table(values), the 16 code values; look_up(table, words, p), what the code p of each word stands for;
 //   load_front and store_front, of the first `count` ≤ kWidth floats;
 //   decode32(bytes, values, scale, front, back), 32 values · scale from 16 bytes, half of them to `front`.
@@ -20,9 +21,9 @@ namespace {
 // Rows of memory that are far apart: the hardware doesn't foresee the next one, so it is asked for this many early.
 constexpr std::int64_t kRowsAhead = 8;
 
-/// Whether 4-bit rows are whole blocks, so that every eighth code begins a word and no word has two blocks.
-bool has_whole_blocks(const MatrixSource& m) {
-  return (m.columns & ((std::int64_t{1} << m.block_shift) - 1)) == 0;
+/// Whether rows of 4-bit codes are whole groups, so that every eighth code begins a word and no word has two groups.
+bool has_whole_groups(const MatrixSource& m) {
+  return m.codec.bits == 4 && (m.columns & ((std::int64_t{1} << m.codec.group_shift) - 1)) == 0;
 }
 
 /// Where a word of 4-bit codes has its code p: the first of each byte is the high one.
@@ -32,12 +33,13 @@ constexpr int code_shift(int p) {
 
 // ---- one row, of any kind
 
-/// `count` values from element `first` on, none of them beyond the end of their block.
+/// `count` values of 4 bits from element `first` on, none of them beyond the end of their group.
 template <class Ops>
-[[gnu::always_inline]] inline void decode_in_block(const MatrixSource& m, const float* values, std::int64_t first,
-                                                   std::int64_t count, float* out) {
+[[gnu::always_inline]] inline void decode_in_group(const MatrixSource& m, std::int64_t first, std::int64_t count,
+                                                   float* out) {
   const auto* bytes = static_cast<const std::uint8_t*>(m.data);
-  const float scale = m.absmax[first >> m.block_shift];
+  const float* const values = m.codec.table;
+  const float scale = m.codec.scales[first >> m.codec.group_shift];
   std::int64_t i = 0;
   const auto one = [&] {
     const std::int64_t at = first + i;
@@ -48,14 +50,28 @@ template <class Ops>
   while (i < count) one();
 }
 
+/// `count` signed bytes of one row from element `first` on.
+template <class Ops>
+[[gnu::always_inline]] inline void decode_bytes(const MatrixSource& m, std::int64_t first, std::int64_t count,
+                                                float* out) {
+  const auto* codes = static_cast<const std::int8_t*>(m.data) + first;
+  const float scale = m.codec.scales[first / m.columns];
+  std::int64_t i = 0;
+  for (; i + Ops::kWidth <= count; i += Ops::kWidth) {
+    Ops::store(out + i, Ops::multiply(Ops::load(codes + i), Ops::set(scale)));
+  }
+  for (; i < count; ++i) out[i] = static_cast<float>(codes[i]) * scale;
+}
+
+/// `count` elements of one row from element `first` on.
 template <class Ops>
 void read_row(const MatrixSource& m, std::int64_t first, std::int64_t count, float* out) {
-  if (m.packed()) {
-    const float* values = code4_values(m.code).data();
-    const std::int64_t block = std::int64_t{1} << m.block_shift;
+  if (m.codec.bits == 8) return decode_bytes<Ops>(m, first, count, out);
+  if (m.codec.bits == 4) {
+    const std::int64_t group = std::int64_t{1} << m.codec.group_shift;
     while (count > 0) {
-      const std::int64_t length = std::min(count, block - (first & (block - 1)));
-      decode_in_block<Ops>(m, values, first, length, out);
+      const std::int64_t length = std::min(count, group - (first & (group - 1)));
+      decode_in_group<Ops>(m, first, length, out);
       first += length, count -= length, out += length;
     }
     return;
@@ -93,25 +109,42 @@ struct Bfloat16Words {
   }
 };
 
-/// Rows of whole blocks, from `row` and `column` on; column is a multiple of 8.
+/// Signed bytes, from `row` on.
+template <class Ops>
+class ByteWords {
+ public:
+  static constexpr int kPerWord = 4;
+  ByteWords(const MatrixSource& m, std::int64_t row, std::int64_t rows) {
+    std::copy_n(m.codec.scales + row, rows, scales_);
+  }
+  void begin(std::int64_t) {}
+  auto value(typename Ops::Words words, int, int p) const {
+    return Ops::multiply(Ops::signed_byte(words, p), Ops::load(scales_));
+  }
+
+ private:
+  alignas(64) float scales_[Ops::kWidth] = {};
+};
+
+/// 4-bit rows of whole groups, from `row` and `column` on; column is a multiple of 8.
 template <class Ops>
 class CodeWords {
  public:
   static constexpr int kPerWord = 8;
   CodeWords(const MatrixSource& m, std::int64_t row, std::int64_t rows, std::int64_t column)
-      : table_(code4_values(m.code).data()),
-        row_blocks_(m.columns >> m.block_shift),
-        absmax_(m.absmax + row * row_blocks_),
+      : table_(m.codec.table),
+        row_groups_(m.columns >> m.codec.group_shift),
+        group_scales_(m.codec.scales + row * row_groups_),
         rows_(rows),
         column_(column),
-        shift_(m.block_shift) {}
+        shift_(m.codec.group_shift) {}
 
   void begin(std::int64_t j) {
     const std::int64_t at = column_ + j, first = at >> shift_;
     first_ = static_cast<int>(at & ((std::int64_t{1} << shift_) - 1));
-    const std::int64_t count = std::min(row_blocks_ - first, ((first_ + 8 * Ops::kWidth - 1) >> shift_) + 1);
-    for (std::int64_t b = 0; b < count; ++b) {
-      for (std::int64_t i = 0; i < rows_; ++i) scales_[b][i] = absmax_[i * row_blocks_ + first + b];
+    const std::int64_t count = std::min(row_groups_ - first, ((first_ + 8 * Ops::kWidth - 1) >> shift_) + 1);
+    for (std::int64_t g = 0; g < count; ++g) {
+      for (std::int64_t i = 0; i < rows_; ++i) scales_[g][i] = group_scales_[i * row_groups_ + first + g];
     }
   }
   auto value(typename Ops::Words words, int word, int p) const {
@@ -120,11 +153,11 @@ class CodeWords {
 
  private:
   typename Ops::Table table_;
-  std::int64_t row_blocks_;
-  const float* absmax_;
+  std::int64_t row_groups_;
+  const float* group_scales_;
   std::int64_t rows_, column_;
   int shift_, first_ = 0;
-  alignas(64) float scales_[Ops::kWidth / 4 + 1][Ops::kWidth] = {};  ///< of a block, each row's absmax
+  alignas(64) float scales_[Ops::kWidth / 4 + 1][Ops::kWidth] = {};  ///< of a group, each row's scale
 };
 
 /// out[j · panel + i] = value j of row i for j < count, i < rows ≤ lanes, 0 for rows ≤ i < lanes ≤ Ops::kWidth. Row i
@@ -188,8 +221,10 @@ void turn(const MatrixSource& m, std::int64_t row, std::int64_t rows, std::int64
       turn_words<Ops>(format, address_of(m, row + i, column), bytes_of(m, m.stride), height, lanes, columns, panel,
                       out + i, next);
     };
-    if (m.packed() && has_whole_blocks(m) && column % 8 == 0) {
+    if (has_whole_groups(m) && column % 8 == 0) {
       words(CodeWords<Ops>(m, row + i, height, column));
+    } else if (m.codec.bits == 8) {
+      words(ByteWords<Ops>(m, row + i, height));
     } else if (!m.packed() && m.type == FloatType::f32) {
       words(FloatWords<Ops>());
     } else if (!m.packed() && m.type == FloatType::bf16) {
@@ -228,26 +263,32 @@ template <class Body>
 template <class Ops>
 bool cut_evenly(const MatrixSource& m, std::int64_t row, std::int64_t rows, std::int64_t column, std::int64_t columns,
                 std::int64_t panel, std::int64_t step, float* out) {
-  const auto dense = [&]<class T>(const T* data) {
+  const auto each = [&]<class T>(const T* data, const auto& value) {
     for_stored_rows(m, row, rows, column, columns, [&](std::int64_t i, std::int64_t first) {
       for (std::int64_t p = 0; p * panel < columns; ++p) {
         float* target = out + p * step + i * panel;
         for (std::int64_t j = 0; j < panel; j += Ops::kWidth)
-          Ops::store(target + j, Ops::load(data + first + p * panel + j));
+          Ops::store(target + j, value(Ops::load(data + first + p * panel + j), i));
       }
     });
     return true;
   };
+  const auto dense = [&](const auto* data) { return each(data, [](auto x, std::int64_t) { return x; }); };
   if (columns % panel != 0 || panel % Ops::kWidth != 0) return false;
   if (!m.packed() && m.type == FloatType::f32) return dense(static_cast<const float*>(m.data));
   if (!m.packed() && m.type == FloatType::bf16) return dense(static_cast<const std::uint16_t*>(m.data));
-  if (!m.packed() || panel % 16 != 0 || column % 32 != 0 || columns % 32 != 0 || !has_whole_blocks(m)) return false;
-  const float* values = code4_values(m.code).data();
+  if (m.codec.bits == 8) {
+    return each(static_cast<const std::int8_t*>(m.data), [&](auto x, std::int64_t i) {
+      return Ops::multiply(x, Ops::set(m.codec.scales[row + i]));
+    });
+  }
+  if (panel % 16 != 0 || column % 32 != 0 || columns % 32 != 0 || !has_whole_groups(m)) return false;
+  const float* const values = m.codec.table;
   const auto* bytes = static_cast<const std::uint8_t*>(m.data);
   for_stored_rows(m, row, rows, column, columns, [&](std::int64_t i, std::int64_t first) {
     const auto target = [&](std::int64_t j) { return out + j / panel * step + i * panel + j % panel; };
     for (std::int64_t j = 0; j < columns; j += 32) {
-      const float scale = m.absmax[(first + j) >> m.block_shift];
+      const float scale = m.codec.scales[(first + j) >> m.codec.group_shift];
       Ops::decode32(bytes + (first + j) / 2, values, scale, target(j), target(j + 16));
     }
   });

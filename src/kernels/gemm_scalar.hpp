@@ -22,6 +22,7 @@ struct ScalarGemm : ScalarLanes {
   static Float as_floats(Words word) { return std::bit_cast<float>(word); }
   static Float low_half(Words word) { return std::bit_cast<float>(word << 16); }
   static Float high_half(Words word) { return std::bit_cast<float>(word & 0xFFFF0000u); }
+  static Float signed_byte(Words word, int p) { return static_cast<float>(static_cast<std::int8_t>(word >> (8 * p))); }
   using Table = const float*;
   static Float look_up(Table values, Words word, int p) { return values[word >> code_shift(p) & 15]; }
   static Float load_front(const float* p, std::int64_t) { return *p; }

@@ -16,6 +16,7 @@ struct ScalarLanes {
   static constexpr std::int64_t kWidth = 1;
   static Float load(const float* p) { return *p; }
   static Float load(const std::uint16_t* p) { return bf16_to_float(*p); }
+  static Float load(const std::int8_t* p) { return static_cast<float>(*p); }
   static void store(float* p, Float x) { *p = x; }
   static void store(std::uint16_t* p, Float x) { *p = float_to_bf16(x); }
   static Float round_bf16(Float x) { return bf16_to_float(float_to_bf16(x)); }

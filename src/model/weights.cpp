@@ -13,7 +13,7 @@ const Weight& BlockWeights::at(const std::string& name) const {
 
 at::Tensor BlockWeights::tensor(const std::string& name) const {
   const auto& weight = at(name);
-  return weight.trained() ? weight.leaf : weight.stored->data;
+  return weight.trained() ? weight.leaf : weight.stored->data();
 }
 
 at::Tensor BlockWeights::tensor_or_none(const std::string& name) const {

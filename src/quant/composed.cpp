@@ -1,7 +1,7 @@
 // 4-bit quantization in ATen operations.
 #include "quant/composed.hpp"
 
-#include "quant/layout.hpp"
+#include "quant/formats/bitsandbytes_4bit.hpp"
 
 namespace lorica::quant {
 namespace {

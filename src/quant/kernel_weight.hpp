@@ -1,6 +1,8 @@
 // A stored weight as the CPU's matrix product reads it: in place, without a dense copy.
 #pragma once
 
+#include <vector>
+
 #include "base/error.hpp"
 #include "kernels/gemm.hpp"
 #include "quant/weight.hpp"
@@ -20,18 +22,18 @@ inline kernels::FloatType float_type(at::ScalarType dtype) {
                                   : kernels::FloatType::f16;
 }
 
+/// Valid as long as the weight's tensors and this object live.
+struct KernelWeight {
+  kernels::MatrixSource source;  ///< [rows, columns] as stored
+  std::vector<at::Tensor> held;  ///< what `source` reads beside the weight's own tensors
+};
+
 /// Whether kernels/gemm.hpp multiplies x [tokens, …] with this weight: float32 on a CPU whose instructions it is
 /// written for, and for a dense weight rows enough to be worth packing it. ATen does the rest.
 bool has_kernel(const at::Tensor& x, const StoredWeight& weight);
 
-/// Valid as long as the weight's tensors and this object live.
-struct KernelWeight {
-  explicit KernelWeight(const StoredWeight& weight);
-  kernels::MatrixSource source;  ///< [rows, columns] as stored
-
- private:
-  at::Tensor absmax_;
-};
+/// The weight as an operand; only where has_kernel() says so.
+KernelWeight kernel_weight(const StoredWeight& weight);
 
 /// A 2-dimensional float tensor on the CPU whose rows are contiguous, as an operand.
 kernels::MatrixSource matrix_of(const at::Tensor& tensor);

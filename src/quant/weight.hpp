@@ -1,14 +1,12 @@
-// How a weight is kept in memory: dense, or in 4 bits (NF4, FP4) as bitsandbytes keeps it.
-// Those who use a weight ask this interface; they never look at how it is stored.
-//
-// Formats: NF4 and double quantization from QLoRA (Dettmers et al. 2023, https://arxiv.org/abs/2305.14314); bytes,
-// statistics and rounding equal bitsandbytes 0.50's on its CPU (kernels/blockwise_4bit.hpp says them in full).
+// A weight as it is kept in memory: dense, or quantized in one of the formats of quant/formats/.
+// Those who use a weight ask these functions; they never look at how it is stored. What a format is: quant/format.hpp.
 #pragma once
 
 #include <ATen/ATen.h>
 
 #include <cstdint>
 #include <functional>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -23,47 +21,48 @@ class WeightFiles;
 
 namespace lorica::quant {
 
-/// Values of absmax that share a nested absmax, and codes of the 8-bit map (bitsandbytes has no other sizes).
-inline constexpr std::int64_t kNestedBlockSize = 256, kNestedCodes = 256;
-
-enum class Kind { dense, nf4, fp4 };
-std::string_view kind_name(Kind kind);  ///< "dense", "nf4", "fp4"
-
+/// A format and its numbers. Fields that a format doesn't have are left as they are here.
 struct WeightFormat {
-  Kind kind = Kind::dense;
+  std::string name = "dense";  ///< a row of the registry: "dense", "nf4", "fp4", "int8"
   at::ScalarType dtype =
       at::kFloat;            ///< storage dtype if dense, else the dtype that the weight had (its logical dtype)
-  int block_size = 64;       ///< values that share an absmax: 32, 64, 128, …, 4096; rows do not break blocks
-  bool double_quant = true;  ///< absmax itself in 8 bits (blocks of 256)
+  int block_size = 64;       ///< nf4, fp4: values that share an absmax, 32, 64, 128, …, 4096; rows do not break blocks
+  bool double_quant = true;  ///< nf4, fp4: absmax itself in 8 bits (blocks of 256)
+  bool quantized() const { return name != "dense"; }
   bool operator==(const WeightFormat&) const = default;
 };
+void to_json(nlohmann::json& json, const WeightFormat& format);
+void from_json(const nlohmann::json& json, WeightFormat& format);
 
 /// A weight as it is kept. All tensors are on one device.
 struct StoredWeight {
   WeightFormat format;
   std::vector<std::int64_t> shape;  ///< logical, usually [out, in]; n is their product
-  at::Tensor data;    ///< dense: `shape` of format.dtype; 4-bit: uint8 [ceil(n/2)], first value in the high nibble
-  at::Tensor absmax;  ///< f32 [blocks], or u8 [blocks] if double-quantized; blocks = ceil(n / block_size)
-  at::Tensor nested_absmax;  ///< f32 [ceil(blocks/256)] if double-quantized, else undefined
-  at::Tensor nested_code;    ///< f32 [256], the 8-bit dynamic map, if double-quantized, else undefined
-  float offset = 0;          ///< mean of the absmax, taken off before they were quantized
+  std::vector<at::Tensor> parts;    ///< as Format::parts() lists them: first the values (dense) or their codes
+  std::vector<double> constants;    ///< the few numbers of its state that stay on the host; which: its format's file
 
+  const at::Tensor& data() const { return parts.at(0); }
   std::int64_t elements() const;
-  bool quantized() const { return format.kind != Kind::dense; }
-  /// The tensors by name ("data", "absmax", "nested_absmax", "nested_code"), for memory accounting, sharding, saving.
+  bool quantized() const { return format.quantized(); }
+  /// The tensors by name, for memory accounting and tests.
   std::vector<std::pair<std::string, at::Tensor>> components() const;
   std::uint64_t bytes() const;
-  at::Device device() const;
+  at::Device device() const { return data().device(); }
   StoredWeight to(at::Device device) const;
 };
 
-/// Throws ConfigError unless block_size is a power of two from 32 to 4096 and dtype is float32, bfloat16 or float16.
+/// Throws ConfigError for a format that isn't known, or whose numbers it can't have.
 void check_format(const WeightFormat& format);
+/// "float32", "nf4 (blocks of 64, double quantization)": for people.
+std::string describe(const WeightFormat& format);
 
-/// Stores `weight` (f32, bf16 or f16, any shape) in `format`. A value that is not finite is a ModelError naming `name`.
-/// Dense: shares `weight` where nothing has to be converted, so that a trainable leaf stays one.
-/// 4-bit: the weight is rounded to format.dtype first, then quantized, as loading in that dtype and then quantizing
-/// does.
+/// `tensor` itself as a dense weight.
+StoredWeight dense_weight(const at::Tensor& tensor);
+
+/// Stores `weight` (f32, bf16 or f16, any shape that the format takes) in `format`. A value that is not finite is a
+/// ModelError naming `name`. Dense: shares `weight` where nothing has to be converted, so that a trainable leaf stays
+/// one. Quantized: the weight is rounded to format.dtype first, then quantized, as loading in that dtype and then
+/// quantizing does.
 StoredWeight store(const at::Tensor& weight, const WeightFormat& format, std::string_view name = "weight");
 
 /// The same straight from a mapped file (F32, BF16, F16, F64): no copy of the weight in its own dtype is made unless
@@ -74,16 +73,15 @@ StoredWeight store(const at::Tensor& weight, const WeightFormat& format, std::st
 StoredWeight store_from(const io::TensorView& view, const WeightFormat& format,
                         const std::function<void(const io::TensorView& part)>& done_with = nullptr);
 
-/// The weight as a dense tensor of `shape`. 4-bit: code × absmax in float32, then one rounding to `dtype`.
+/// The weight as a dense tensor of `shape`: its format's values, rounded once to `dtype`.
 at::Tensor dequantize(const StoredWeight& weight, at::ScalarType dtype);
 
-/// True if `weight_name` is a 4-bit weight of bitsandbytes in these files (it has a quant_state beside it).
+/// True if `weight_name` is quantized in these files, in a format that we know.
 bool is_prequantized(const io::WeightFiles& files, const std::string& weight_name);
-
-/// Loads a 4-bit weight that transformers + bitsandbytes saved: `X.weight`, `X.weight.absmax`, `.quant_map`,
-/// `.nested_absmax`, `.nested_quant_map`, `.quant_state.bitsandbytes__nf4` (or fp4). Throws ModelError naming tensor
-/// and file: a part missing or of the wrong dtype or size, malformed state, unknown quant type, block size or map.
+/// Loads such a weight. Throws ModelError naming tensor and file for whatever is wrong with it.
 StoredWeight load_prequantized(const io::WeightFiles& files, const std::string& weight_name);
+/// True if the tensor of this name only says how another one is quantized ("….q_proj.weight.absmax", "….q_proj.SCB").
+bool is_quantization_part(std::string_view tensor_name);
 
 /// A tensor to be written to a checkpoint, in the shape that the file shall have; `tensor` is contiguous on the CPU.
 struct CheckpointTensor {
@@ -92,7 +90,7 @@ struct CheckpointTensor {
   std::vector<std::int64_t> shape;
   at::Tensor tensor;
 };
-/// What transformers + bitsandbytes save for this weight under `weight_name` (one tensor if it is dense).
+/// What the program whose format it is saves for this weight under `weight_name` (one tensor if it is dense).
 std::vector<CheckpointTensor> to_checkpoint(const StoredWeight& weight, const std::string& weight_name);
 
 }  // namespace lorica::quant

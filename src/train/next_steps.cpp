@@ -44,8 +44,8 @@ std::vector<std::string> next_steps(const config::Config& config, const std::fil
     std::string bits;
     if (config.load_format == config::LoadFormat::dummy)
       bits = fmt::format(" --load_format dummy --seed {}", config.seed);
-    if (config.train_type == config::TrainType::qlora && config.n_bits == 4) {
-      bits += " --n_bits 4";
+    if (config.train_type == config::TrainType::qlora && config.n_bits != 16) {
+      bits += fmt::format(" --n_bits {}", config.n_bits);
       if (config.quant_type == config::QuantType::fp4) bits += " --quant_type fp4";
       if (config.quant_blocksize != 64) bits += fmt::format(" --quant_blocksize {}", config.quant_blocksize);
       if (!config.double_quant) bits += " --double_quant false";

@@ -5,10 +5,10 @@
 #include "engine/torch/adapter_plan.hpp"
 #include "engine/torch/block_loader.hpp"
 #include "engine/torch/model_builder.hpp"
-#include "engine/torch/sharded_weight.hpp"
 #include "io/hub.hpp"
 #include "kernels/attention.hpp"
 #include "kernels/mode.hpp"
+#include "quant/format.hpp"
 
 namespace lorica::engine {
 namespace {
@@ -41,11 +41,8 @@ Widths widths_of(const config::Config& config, DeviceKind device) {
 
 /// Bytes of a weight as it will be stored, statistics included.
 std::uint64_t stored_bytes(const model::ParameterSpec& spec, const quant::WeightFormat& format) {
-  quant::StoredWeight weight;
-  weight.format = format;
-  weight.shape = spec.shape;
   std::int64_t bytes = 0;
-  for (const auto& part : parts_of(weight)) bytes += part.split.bytes;
+  for (const auto& part : quant::find_format(format.name).parts(format, spec.shape)) bytes += part.bytes();
   return static_cast<std::uint64_t>(bytes);
 }
 
@@ -99,7 +96,7 @@ ModelShape describe_model(const config::Config& config, DeviceKind device) {
       const auto format = weight_format(config, plan, parameter);
       add(block, {elements, stored_bytes(parameter, format), whole});
       if (!linear) continue;
-      const bool as_is = format.kind == quant::Kind::dense && size_of(format.dtype) == shape.widths.compute;
+      const bool as_is = !format.quantized() && size_of(format.dtype) == shape.widths.compute;
       if (!as_is && (whole || !shape.widths.products_in_place))
         block.largest_dense = std::max(block.largest_dense, elements);
       const auto local = parameter.name.substr(0, parameter.name.rfind('.'));

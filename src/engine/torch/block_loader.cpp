@@ -27,16 +27,6 @@ bool saved_whole(const std::optional<AdapterPlan>& plan, const model::ParameterS
 
 }  // namespace
 
-quant::Kind kind_of(config::QuantType code) {
-  switch (code) {
-    case config::QuantType::nf4:
-      return quant::Kind::nf4;
-    case config::QuantType::fp4:
-      return quant::Kind::fp4;
-  }
-  raise<Error>("internal error: unknown code of a 4-bit weight");
-}
-
 std::uint64_t name_key(const std::string& name) {
   return std::stoull(ContentHash().add(name).hex().substr(0, 16), nullptr, 16);
 }
@@ -46,16 +36,23 @@ bool trained_whole(const config::Config& config, const std::optional<AdapterPlan
   return trains && (config.train_type == config::TrainType::full || saved_whole(plan, spec));
 }
 
+quant::WeightFormat quantized_format(const config::Config& config) {
+  quant::WeightFormat format;
+  format.name = config::name_of(config.quant_type);
+  format.dtype = storage_dtype(config);
+  format.block_size = static_cast<int>(config.quant_blocksize);
+  format.double_quant = config.double_quant;
+  return format;
+}
+
 quant::WeightFormat weight_format(const config::Config& config, const std::optional<AdapterPlan>& plan,
                                   const model::ParameterSpec& spec) {
   const bool whole = saved_whole(plan, spec);
   quant::WeightFormat format;
   format.dtype = whole ? adapter_dtype(config) : storage_dtype(config);
   if (spec.role == model::Role::linear && !whole && config.train_type == config::TrainType::qlora &&
-      config.n_bits == 4) {
-    format.kind = kind_of(config.quant_type);
-    format.block_size = static_cast<int>(config.quant_blocksize);
-    format.double_quant = config.double_quant;
+      config.n_bits != 16) {
+    return quantized_format(config);
   }
   return format;
 }
@@ -118,7 +115,7 @@ quant::StoredWeight BlockLoader::base_weight(const model::ParameterSpec& spec, c
   if (spec.role == model::Role::linear && quant::is_prequantized(*files_, spec.checkpoint_name)) {
     auto stored = quant::load_prequantized(*files_, spec.checkpoint_name);
     files_->release(files_->at(spec.checkpoint_name));
-    if (format.kind == quant::Kind::dense && trains_ && config_.train_type != config::TrainType::qlora && !noted_) {
+    if (!format.quantized() && trains_ && config_.train_type != config::TrainType::qlora && !noted_) {
       spdlog::info("the base model is stored in 4 bits and is used as it is");
       noted_ = true;
     }

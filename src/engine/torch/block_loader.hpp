@@ -50,6 +50,9 @@ class BlockLoader {
 bool trained_whole(const config::Config& config, const std::optional<AdapterPlan>& plan, bool trains,
                    const model::ParameterSpec& spec);
 
+/// What the linear layers of a base model are quantized to.
+quant::WeightFormat quantized_format(const config::Config& config);
+
 /// How the weight of this spec is kept when it is read from a checkpoint that isn't quantized itself.
 quant::WeightFormat weight_format(const config::Config& config, const std::optional<AdapterPlan>& plan,
                                   const model::ParameterSpec& spec);

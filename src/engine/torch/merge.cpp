@@ -15,6 +15,7 @@
 #include "base/random.hpp"
 #include "base/strings.hpp"
 #include "engine/engine.hpp"
+#include "engine/torch/block_loader.hpp"
 #include "engine/torch/model_builder.hpp"
 #include "engine/torch/saving.hpp"
 #include "engine/torch/tensor_io.hpp"
@@ -26,15 +27,6 @@ namespace fs = std::filesystem;
 
 namespace lorica::engine {
 namespace {
-
-/// The parts of a bitsandbytes weight that go away when it is dequantized.
-bool is_quantization_part(const std::string& name) {
-  for (const char* part : {".absmax", ".quant_map", ".nested_absmax", ".nested_quant_map",
-                           ".quant_state.bitsandbytes__nf4", ".quant_state.bitsandbytes__fp4"}) {
-    if (name.ends_with(std::string(".weight") + part)) return true;
-  }
-  return false;
-}
 
 std::vector<float> probe_logits(config::Config config) {
   const auto engine = make_engine(config, Purpose::probe);
@@ -144,7 +136,7 @@ class Merger {
   void plan_tensors() {
     std::set<std::string> dtypes;
     for (const auto& name : files_.names()) {
-      if (is_quantization_part(name)) continue;
+      if (quant::is_quantization_part(name)) continue;
       const auto& view = files_.at(name);
       const bool packed = quant::is_prequantized(files_, name);
       const auto spec = specs_.find(name);
@@ -177,12 +169,7 @@ class Merger {
     if (packed) {
       weight = quant::dequantize(quant::load_prequantized(files_, entry.name), at::kFloat);
     } else if (quantize_first(entry.name)) {
-      quant::WeightFormat format;
-      format.kind = kind_of(config_.quant_type);
-      format.block_size = static_cast<int>(config_.quant_blocksize);
-      format.double_quant = config_.double_quant;
-      format.dtype = storage_dtype(config_);
-      weight = quant::dequantize(quant::store_from(files_.at(entry.name), format), at::kFloat);
+      weight = quant::dequantize(quant::store_from(files_.at(entry.name), quantized_format(config_)), at::kFloat);
     } else {
       weight = to_tensor(files_.at(entry.name)).to(at::kFloat);
     }

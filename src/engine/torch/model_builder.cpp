@@ -242,10 +242,7 @@ std::string Builder::describe_storage() const {
   for (const auto& parameter : model_.store->parameters()) {
     const auto& format = parameter.stored->format;
     if (!linear.contains(parameter.name)) continue;
-    formats.insert(format.kind == quant::Kind::dense
-                       ? std::string(quant::dtype_name(format.dtype))
-                       : fmt::format("{} (blocks of {}{})", quant::kind_name(format.kind), format.block_size,
-                                     format.double_quant ? ", double quantization" : ""));
+    formats.insert(quant::describe(format));
   }
   return join({formats.begin(), formats.end()}, " + ");
 }

@@ -51,9 +51,6 @@ struct Model {
   std::unique_ptr<ParameterStore> store;  ///< last: it uses the groups
 };
 
-/// How a weight of this code is kept.
-quant::Kind kind_of(config::QuantType code);
-
 /// A parameter that another process counts, saves and reports: the last stage's copy of a tied embedding.
 bool is_repeated(const Model& model, const std::string& parameter);
 

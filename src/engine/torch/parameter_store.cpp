@@ -28,7 +28,7 @@ ResidentStore::ResidentStore(std::vector<Parameter> parameters, std::vector<Bloc
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     positions_[parameters_[i].name] = i;
     // The leaf shares memory with the stored tensor, so the optimizer's in-place update reaches both.
-    if (parameters_[i].trained) leaves_[i] = parameters_[i].stored->data.detach().requires_grad_(true);
+    if (parameters_[i].trained) leaves_[i] = parameters_[i].stored->data().detach().requires_grad_(true);
   }
   for (std::size_t block = layouts_.size(); block-- > 0;) {
     for (const auto& [local, name] : layouts_[block].parameters) first_user_[index_of(name)] = block;
@@ -86,7 +86,7 @@ bool ResidentStore::better_later(std::size_t block, const std::string& local_nam
 }
 
 optim::TrainableParameter ResidentStore::trainable(std::size_t position) const {
-  return {parameters_[position].name, parameters_[position].stored->data, gradients_[position], true};
+  return {parameters_[position].name, parameters_[position].stored->data(), gradients_[position], true};
 }
 
 std::vector<optim::TrainableParameter> ResidentStore::trainable() {
@@ -106,7 +106,7 @@ Rows ResidentStore::rows(const std::string& name) const {
 }
 
 at::Tensor ResidentStore::whole(const std::string& name) {
-  return parameters_[index_of(name)].stored->data;
+  return parameters_[index_of(name)].stored->data();
 }
 
 StoreBytes ResidentStore::bytes() const {

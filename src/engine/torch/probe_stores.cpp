@@ -71,9 +71,9 @@ model::BlockWeights ReadBackStore::acquire(std::size_t block) {
       if (name != parameter.name) continue;
       const auto live = weights.at(local);
       auto stored = std::make_shared<quant::StoredWeight>(*live.stored);
-      stored->data = saved_.value(parameter, {0, parameter.stored->shape.at(0)}).to(live.stored->data.device());
-      if (differing_.empty() && !same_bits(live.stored->data.detach(), stored->data)) differing_ = name;
-      const auto leaf = live.trained() ? stored->data : at::Tensor();
+      stored->parts[0] = saved_.value(parameter, {0, parameter.stored->shape.at(0)}).to(live.stored->device());
+      if (differing_.empty() && !same_bits(live.stored->data().detach(), stored->data())) differing_ = name;
+      const auto leaf = live.trained() ? stored->data() : at::Tensor();
       weights.add(local, {std::move(stored), leaf});
     }
   }

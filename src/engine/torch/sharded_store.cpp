@@ -90,9 +90,10 @@ void ShardedStore::add_group(ShardedGroup given) {
   for (auto& parameter : given.parameters) {
     Place place{parameters_.size(), groups_.size(), trained.size(), {}, {}};
     auto& stored = *parameter.stored;
+    stored.parts.clear();
     for (const auto& part : parts_of(stored)) {
       const auto offset = group->whole ? group->layout.whole_offset(index) : group->layout.chunk_offset(index);
-      stored.*part.member = base.narrow(0, offset, part.split.bytes).view(part.dtype).view(part.shape);
+      stored.parts.push_back(base.narrow(0, offset, part.bytes()).view(part.dtype).view(part.shape));
       if (parameter.trained) {
         ensure(!stored.quantized(), "'{}' is quantized and can't be trained", parameter.name);
         auto shape = part.shape;
@@ -100,7 +101,7 @@ void ShardedStore::add_group(ShardedGroup given) {
         const auto mine = group->layout.slice(index, gather_.rank());
         place.shard =
             group->chunk.narrow(0, group->layout.chunk_offset(index), mine.count).view(part.dtype).view(shape);
-        place.leaf = stored.data.detach().requires_grad_(true);
+        place.leaf = stored.data().detach().requires_grad_(true);
         trained.push_back({part.shape, part.dtype});
       }
       ++index;

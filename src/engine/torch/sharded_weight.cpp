@@ -7,44 +7,15 @@
 #include "base/error.hpp"
 
 namespace lorica::engine {
-namespace {
 
-parallel::SplitTensor rows_of(const std::vector<std::int64_t>& shape, at::ScalarType dtype) {
-  std::int64_t elements = 1;
-  for (const auto size : shape) elements *= size;
-  const auto bytes = elements * static_cast<std::int64_t>(c10::elementSize(dtype));
-  const auto rows = shape.empty() ? 1 : shape[0];
-  return {rows, rows == 0 ? 0 : bytes / rows, bytes};
-}
-
-}  // namespace
-
-std::vector<WeightPart> parts_of(const quant::StoredWeight& weight) {
-  using quant::StoredWeight;
-  const auto& format = weight.format;
-  if (!weight.quantized()) {
-    return {{&StoredWeight::data, format.dtype, weight.shape, rows_of(weight.shape, format.dtype)}};
-  }
-  const auto elements = weight.elements();
-  const auto blocks = (elements + format.block_size - 1) / format.block_size;
-  const auto packed = (elements + 1) / 2;
-  std::vector<WeightPart> parts;
-  parts.push_back({&StoredWeight::data, at::kByte, {packed}, {blocks, format.block_size / 2, packed}});
-  const auto absmax = format.double_quant ? at::kByte : at::kFloat;
-  parts.push_back({&StoredWeight::absmax, absmax, {blocks}, rows_of({blocks}, absmax)});
-  if (format.double_quant) {
-    const auto nested = (blocks + quant::kNestedBlockSize - 1) / quant::kNestedBlockSize;
-    parts.push_back({&StoredWeight::nested_absmax, at::kFloat, {nested}, rows_of({nested}, at::kFloat)});
-    parts.push_back(
-        {&StoredWeight::nested_code, at::kFloat, {quant::kNestedCodes}, rows_of({quant::kNestedCodes}, at::kFloat)});
-  }
-  return parts;
+std::vector<quant::PartSpec> parts_of(const quant::StoredWeight& weight) {
+  return quant::find_format(weight.format.name).parts(weight.format, weight.shape);
 }
 
 parallel::ShardLayout layout_of(const std::vector<Parameter>& parameters, int shards) {
   std::vector<parallel::SplitTensor> tensors;
   for (const auto& parameter : parameters) {
-    for (const auto& part : parts_of(*parameter.stored)) tensors.push_back(part.split);
+    for (const auto& part : parts_of(*parameter.stored)) tensors.push_back({part.units, part.unit_bytes, part.bytes()});
   }
   return {std::move(tensors), shards};
 }
@@ -56,11 +27,12 @@ void cut_chunk(const std::vector<Parameter>& parameters, const parallel::ShardLa
   std::fill_n(bytes, chunk.numel(), std::uint8_t{0});
   std::size_t index = 0;
   for (const auto& parameter : parameters) {
-    for (const auto& part : parts_of(*parameter.stored)) {
-      const auto& tensor = (*parameter.stored).*part.member;
-      ensure(
-          tensor.scalar_type() == part.dtype && tensor.is_contiguous() && tensor.sizes() == at::IntArrayRef(part.shape),
-          "'{}' is not laid out as its format says", parameter.name);
+    const auto parts = parts_of(*parameter.stored);
+    for (std::size_t p = 0; p < parts.size(); ++p) {
+      const auto& tensor = parameter.stored->parts.at(p);
+      ensure(tensor.scalar_type() == parts[p].dtype && tensor.is_contiguous() &&
+                 tensor.sizes() == at::IntArrayRef(parts[p].shape),
+             "'{}' is not laid out as its format says", parameter.name);
       layout.cut_tensor(bytes, static_cast<const std::uint8_t*>(tensor.const_data_ptr()), index++, shard);
     }
   }
@@ -72,12 +44,9 @@ nlohmann::json describe(const std::vector<Parameter>& parameters) {
     const auto& stored = *parameter.stored;
     list.push_back({{"name", parameter.name},
                     {"trained", parameter.trained},
-                    {"kind", static_cast<int>(stored.format.kind)},
-                    {"dtype", static_cast<int>(stored.format.dtype)},
-                    {"block_size", stored.format.block_size},
-                    {"double_quant", stored.format.double_quant},
+                    {"format", stored.format},
                     {"shape", stored.shape},
-                    {"offset", stored.offset}});
+                    {"constants", stored.constants}});
   }
   return list;
 }
@@ -86,12 +55,9 @@ std::vector<Parameter> from_description(const nlohmann::json& description) {
   std::vector<Parameter> parameters;
   for (const auto& entry : description) {
     auto stored = std::make_shared<quant::StoredWeight>();
-    stored->format.kind = static_cast<quant::Kind>(entry.at("kind").get<int>());
-    stored->format.dtype = static_cast<at::ScalarType>(entry.at("dtype").get<int>());
-    stored->format.block_size = entry.at("block_size").get<int>();
-    stored->format.double_quant = entry.at("double_quant").get<bool>();
+    stored->format = entry.at("format").get<quant::WeightFormat>();
     stored->shape = entry.at("shape").get<std::vector<std::int64_t>>();
-    stored->offset = entry.at("offset").get<float>();
+    stored->constants = entry.at("constants").get<std::vector<double>>();
     parameters.push_back({entry.at("name").get<std::string>(), std::move(stored), entry.at("trained").get<bool>()});
   }
   return parameters;

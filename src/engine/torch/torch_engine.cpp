@@ -412,10 +412,7 @@ double measure_matrix_speed(const config::Config& config) {
   const auto options = at::TensorOptions().device(device).dtype(compute_dtype(config, device));
   const std::int64_t size = device.is_cpu() ? 1024 : 8192;
   const model::Value x{at::ones({size, size}, options), {}};
-  auto stored = std::make_shared<quant::StoredWeight>();
-  stored->shape = {size, size};
-  stored->format.dtype = x.tensor.scalar_type();
-  stored->data = at::ones({size, size}, options);
+  const auto stored = std::make_shared<quant::StoredWeight>(quant::dense_weight(at::ones({size, size}, options)));
   const model::Weight weight{stored, {}};
   const at::NoGradGuard no_graph;
   auto y = model::base_linear(x, weight, {});

@@ -40,6 +40,10 @@ struct Avx2Gemm : Avx2Lanes {
     return as_floats(_mm256_and_si256(words, _mm256_set1_epi32(static_cast<int>(0xFFFF0000u))));
   }
 
+  static Float signed_byte(Words words, int p) {
+    return _mm256_cvtepi32_ps(_mm256_srai_epi32(_mm256_slli_epi32(words, 24 - 8 * p), 24));
+  }
+
   static Float load_front(const float* p, std::int64_t count) {
     if (count == 8) return _mm256_loadu_ps(p);
     alignas(32) float front[8] = {};

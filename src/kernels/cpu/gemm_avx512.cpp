@@ -48,6 +48,10 @@ struct Avx512Gemm : Avx512Lanes {
     return as_floats(_mm512_and_si512(words, _mm512_set1_epi32(static_cast<int>(0xFFFF0000u))));
   }
 
+  static Float signed_byte(Words words, int p) {
+    return _mm512_cvtepi32_ps(_mm512_srai_epi32(_mm512_slli_epi32(words, static_cast<unsigned>(24 - 8 * p)), 24));
+  }
+
   static __mmask16 front(std::int64_t count) { return static_cast<__mmask16>((1u << count) - 1u); }
   static Float load_front(const float* p, std::int64_t count) { return _mm512_maskz_loadu_ps(front(count), p); }
   static void store_front(float* p, Float x, std::int64_t count) { _mm512_mask_storeu_ps(p, front(count), x); }

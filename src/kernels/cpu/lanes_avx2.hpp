@@ -19,6 +19,9 @@ struct Avx2Lanes {
     const __m128i raw = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(raw), 16));
   }
+  static Float load(const std::int8_t* p) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+  }
   static void store(float* p, Float x) { _mm256_storeu_ps(p, x); }
   static void store(std::uint16_t* p, Float x) {
     const __m256i bits = _mm256_srli_epi32(_mm256_castps_si256(round_bf16(x)), 16);

@@ -19,6 +19,9 @@ struct Avx512Lanes {
     const __m256i raw = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(raw), 16));
   }
+  static Float load(const std::int8_t* p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+  }
   static void store(float* p, Float x) { _mm512_storeu_ps(p, x); }
   static void store(std::uint16_t* p, Float x) {
     const __m512i bits = _mm512_srli_epi32(_mm512_castps_si512(round_bf16(x)), 16);

@@ -31,7 +31,7 @@ struct Outcome {
 /// place.
 Outcome in_kernel(const at::Tensor& hidden, const quant::StoredWeight& stored, const at::Tensor& labels,
                   std::int64_t budget, const Wish& wish) {
-  const quant::KernelWeight weight(stored);
+  const auto weight = quant::kernel_weight(stored);
   const auto rows = hidden.size(0), classes = stored.shape[0], features = stored.shape[1];
   const auto most = std::clamp<std::int64_t>(budget / (classes * std::int64_t{sizeof(float)}), 1, rows);
   const auto chunks = (rows + most - 1) / most;
@@ -115,7 +115,7 @@ void hidden_gradient(at::Tensor out, const at::Tensor& g, const at::Tensor& weig
 Outcome composed(const at::Tensor& hidden, const quant::StoredWeight& stored, const at::Tensor& labels,
                  std::int64_t budget, const Wish& wish) {
   const auto dtype = hidden.scalar_type();
-  const auto weight = stored.quantized() ? quant::dequantize(stored, dtype) : stored.data;
+  const auto weight = stored.quantized() ? quant::dequantize(stored, dtype) : stored.data();
   const auto cut = cut_for(hidden.size(0), weight.size(0), weight.size(1), weight.scalar_type() != dtype, budget);
   Outcome out;
   if (wish.hidden_grad) out.hidden_grad = at::empty_like(hidden);

@@ -17,7 +17,7 @@ using quant::matrix_of;
 
 std::vector<KernelWeight> weights_of(const GroupState& state) {
   std::vector<KernelWeight> weights;
-  for (const auto& member : state.members) weights.emplace_back(*member.weight);
+  for (const auto& member : state.members) weights.push_back(quant::kernel_weight(*member.weight));
   return weights;
 }
 

@@ -1,5 +1,5 @@
 // Quantizes or dequantizes every weight of a safetensors file, for tests/parity/test_quant.py:
-//   quantize_tensor quantize IN OUT (nf4|fp4) BLOCK_SIZE (0|1: double quantization) (automatic|reference|avx2|avx512)
+//   quantize_tensor quantize IN OUT (nf4|fp4|int8) BLOCK_SIZE (0|1: double quantization) (automatic|reference|avx2|avx512)
 //   quantize_tensor dequantize IN OUT (float32|bfloat16|float16) MODE
 // IN of dequantize is a model folder or file; what is quantized in it goes to OUT as dense tensors.
 #include <cstdio>
@@ -40,7 +40,6 @@ void save(const std::string& path, const std::vector<quant::CheckpointTensor>& t
 }
 
 void quantize(const std::vector<std::string>& arguments) {
-  const std::map<std::string, quant::Kind> kinds = {{"nf4", quant::Kind::nf4}, {"fp4", quant::Kind::fp4}};
   const std::map<io::Dtype, at::ScalarType> dtypes = {
       {io::Dtype::f32, at::kFloat}, {io::Dtype::bf16, at::kBFloat16}, {io::Dtype::f16, at::kHalf}};
   set_mode(arguments.at(6));
@@ -48,7 +47,7 @@ void quantize(const std::vector<std::string>& arguments) {
   std::vector<quant::CheckpointTensor> out;
   for (const auto& name : files.names()) {
     const auto& view = files.at(name);
-    const quant::WeightFormat format{choose(kinds, arguments.at(3)), dtypes.at(view.dtype), std::stoi(arguments.at(4)),
+    const quant::WeightFormat format{arguments.at(3), dtypes.at(view.dtype), std::stoi(arguments.at(4)),
                                      arguments.at(5) == "1"};
     for (auto& tensor : quant::to_checkpoint(quant::store_from(view, format), name)) out.push_back(std::move(tensor));
   }
@@ -65,7 +64,7 @@ void dequantize(const std::vector<std::string>& arguments) {
   for (const auto& name : files.names()) {
     if (!quant::is_prequantized(files, name)) continue;
     const auto dense = quant::dequantize(quant::load_prequantized(files, name), dtype);
-    out.push_back(quant::to_checkpoint(quant::store(dense, {quant::Kind::dense, dtype}, name), name).front());
+    out.push_back(quant::to_checkpoint(quant::store(dense, {"dense", dtype}, name), name).front());
   }
   save(arguments.at(2), out);
 }

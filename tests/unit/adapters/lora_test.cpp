@@ -24,7 +24,7 @@ struct Layer {
   at::Tensor a, b, bias;  // leaves
 
   at::Tensor forward(const model::Value& x) const { return weights.linear("proj", x, sequences); }
-  at::Tensor base() const { return weights.at("proj.weight").stored->data; }
+  at::Tensor base() const { return weights.at("proj.weight").stored->data(); }
 };
 
 Layer make_layer(double dropout, bool bias, at::ScalarType dtype = at::kDouble, double scaling = 0.37) {
@@ -82,7 +82,7 @@ TEST(Lora, EqualsItsFormulaAndFiniteDifferences) {
 TEST(Lora, OverAQuantizedBase) {
   auto layer = make_layer(0.2, true, at::kFloat);
   const auto dense = normal({kOut, kIn}, 1);
-  auto stored = quant::store(dense, {quant::Kind::nf4, at::kFloat, 32, true});
+  auto stored = quant::store(dense, {"nf4", at::kFloat, 32, true});
   layer.weights.add("proj.weight", {std::make_shared<quant::StoredWeight>(stored), {}});
   auto x = test::leaf({kRows, kIn}, 6);
   const auto direction = normal({kRows, kOut}, 7);

@@ -19,7 +19,7 @@ inline void stir_adapter(engine::Model& model) {
   std::uint64_t seed = 100;
   for (const auto& parameter : model.store->parameters()) {
     if (!parameter.name.ends_with(".lora_B.weight")) continue;
-    parameter.stored->data.copy_(normal(parameter.stored->shape, seed++) * 0.1);
+    parameter.stored->data().copy_(normal(parameter.stored->shape, seed++) * 0.1);
   }
 }
 
@@ -56,7 +56,7 @@ struct Trainer {
   }
   at::Tensor value(const std::string& name) const {
     for (const auto& parameter : model.store->parameters()) {
-      if (parameter.name == name) return parameter.stored->data;
+      if (parameter.name == name) return parameter.stored->data();
     }
     ADD_FAILURE() << "no parameter " << name;
     return {};

@@ -285,9 +285,9 @@ TEST(Executor, LayersToTransformGetTheGradientsThatTheyGetAmongAll) {
         parameter.name.find("layers.0.") != std::string::npos || parameter.name.find("layers.2.") != std::string::npos;
     if (!parameter.name.ends_with(".lora_B.weight")) continue;
     if (untouched) {
-      parameter.stored->data.zero_();
+      parameter.stored->data().zero_();
     } else {
-      parameter.stored->data.copy_(some.value(parameter.name));
+      parameter.stored->data().copy_(some.value(parameter.name));
     }
   }
   const auto [loss, gradients] = some.gradients_of({batch_of({9, 5})});

@@ -13,11 +13,12 @@
 #include "base/error.hpp"
 #include "base/random.hpp"
 #include "kernels/modes.hpp"
+#include "kernels/rowwise_8bit.hpp"
 
 namespace lorica::kernels {
 namespace {
 
-enum class Storage { f32, bf16, f16, nf4, fp4 };
+enum class Storage { f32, bf16, f16, nf4, fp4, int8 };
 
 std::vector<float> normal(std::int64_t count, std::uint64_t seed) {
   std::vector<float> values(static_cast<std::size_t>(count));
@@ -35,7 +36,7 @@ struct Stored {
   std::vector<float> values;  // [rows, columns]
   MatrixSource source;
 
-  /// `padding`: elements between stored rows (not if in 4 bits).
+  /// `padding`: elements between stored rows (not of codes).
   Stored(Storage storage, std::int64_t rows, std::int64_t columns, std::uint64_t seed, std::int64_t padding = 0,
          std::int64_t block_size = 64)
       : rows(rows), columns(columns), values(normal(rows * columns, seed)) {
@@ -48,6 +49,16 @@ struct Stored {
       quantize_4bit(code, values.data(), FloatType::f32, n, block_size, codes, absmax.data());
       dequantize_4bit(code, codes, absmax.data(), n, block_size, FloatType::f32, values.data());
       source = packed_matrix(code, codes, absmax.data(), block_size, rows, columns);
+      return;
+    }
+    if (storage == Storage::int8) {
+      bytes.resize(static_cast<std::size_t>(rows * columns));
+      absmax.resize(static_cast<std::size_t>(rows));
+      auto* codes = reinterpret_cast<std::int8_t*>(bytes.data());
+      quantize_rows_8bit(values.data(), FloatType::f32, rows, columns, codes, absmax.data());
+      for (auto& scale : absmax) scale = row_scale_8bit(scale);
+      dequantize_rows_8bit(codes, absmax.data(), rows, columns, FloatType::f32, values.data());
+      source = byte_matrix(codes, absmax.data(), rows, columns);
       return;
     }
     const auto type = storage == Storage::f32    ? FloatType::f32
@@ -149,7 +160,7 @@ TEST(Gemm, StorageKinds) {
   const ModeGuard guard;
   for (const auto mode : all_modes()) {
     set_kernel_mode(mode);
-    for (const auto storage : {Storage::bf16, Storage::f16, Storage::nf4, Storage::fp4}) {
+    for (const auto storage : {Storage::bf16, Storage::f16, Storage::nf4, Storage::fp4, Storage::int8}) {
       // Rows that are whole blocks, that are whole bytes but break blocks, that break bytes.
       for (const std::int64_t columns : {128, 192, 100, 33}) {
         for (const std::int64_t block_size : {32, 64, 256}) {

@@ -48,7 +48,7 @@ TEST(CudaWeight, IsStoredAndReadBackAsOnTheCpu) {
   if (const auto reason = missing(); !reason.empty()) GTEST_SKIP() << reason;
   auto generator = at::detail::createCPUGenerator(7);
   const auto values = at::normal(0.0, 0.05, {96, 80}, generator);
-  const WeightFormat format{Kind::nf4, at::kFloat, 64, true};
+  const WeightFormat format{"nf4", at::kFloat, 64, true};
   const auto here = store(values, format), there = here.to(at::kCUDA);
   // The scales go through 8 bits: code × nested absmax + offset, each rounded alike.
   EXPECT_TRUE(at::allclose(dequantize(there, at::kFloat).cpu(), dequantize(here, at::kFloat), 1e-6, 1e-8));

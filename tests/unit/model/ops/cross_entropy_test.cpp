@@ -57,7 +57,7 @@ TEST(LinearCrossEntropy, EqualsATenForOddShapesAndChunks) {
     const auto hidden = normal({shape.rows, shape.features}, 1), labels = labels_for(shape, 3);
     for (const bool trained : {false, true}) {
       const auto weight = weight_of(normal({shape.vocabulary, shape.features}, 2), trained);
-      const auto reference = exact(hidden, weight.stored->data, labels, 0.37);
+      const auto reference = exact(hidden, weight.stored->data(), labels, 0.37);
       for (const std::int64_t chunk : {1, 5000, 100000, 1 << 26}) {
         SCOPED_TRACE(
             fmt::format("{} rows, {} classes, chunk {}, trained {}", shape.rows, shape.vocabulary, chunk, trained));
@@ -72,7 +72,7 @@ TEST(LinearCrossEntropy, Bfloat16StorageWithFloat32Products) {
   const Shape shape{29, 515, 40};
   const auto hidden = normal({shape.rows, shape.features}, 1), labels = labels_for(shape, 3);
   const auto weight = weight_of(normal({shape.vocabulary, shape.features}, 2, at::kBFloat16), false);
-  const auto reference = exact(hidden, weight.stored->data, labels, 1.0);
+  const auto reference = exact(hidden, weight.stored->data(), labels, 1.0);
   for (const std::int64_t chunk : {1, 20000, 60000, 1 << 26}) {
     SCOPED_TRACE(chunk);
     expect_equal(ours(hidden, weight, labels, chunk, 1.0), reference, 1e-5);
@@ -85,7 +85,7 @@ TEST(LinearCrossEntropy, ABfloat16HeadsGradientDoesNotDependOnTheChunks) {
   const Shape shape{400, 64, 16};
   const auto hidden = normal({shape.rows, shape.features}, 1), labels = labels_for(shape, 3);
   const auto weight = weight_of(normal({shape.vocabulary, shape.features}, 2, at::kBFloat16), true);
-  const auto reference = exact(hidden, weight.stored->data, labels, 1.0 / 3);
+  const auto reference = exact(hidden, weight.stored->data(), labels, 1.0 / 3);
   for (const std::int64_t chunk : {1, 4096, 1 << 26}) {
     SCOPED_TRACE(chunk);
     const auto found = ours(hidden, weight, labels, chunk, 1.0 / 3);
@@ -98,7 +98,7 @@ TEST(LinearCrossEntropy, Bfloat16Throughout) {
   const Shape shape{29, 515, 40};
   const auto hidden = normal({shape.rows, shape.features}, 1, at::kBFloat16), labels = labels_for(shape, 3);
   const auto weight = weight_of(normal({shape.vocabulary, shape.features}, 2, at::kBFloat16), false);
-  const auto reference = exact(hidden, weight.stored->data, labels, 1.0 / 3);
+  const auto reference = exact(hidden, weight.stored->data(), labels, 1.0 / 3);
   const auto found = ours(hidden, weight, labels, 60000, 1.0 / 3);
   EXPECT_EQ(found[0].scalar_type(), at::kFloat);
   EXPECT_EQ(found[1].scalar_type(), at::kBFloat16);
@@ -113,7 +113,7 @@ TEST(LinearCrossEntropy, AgreesWithCentralDifferences) {
   const auto weight = weight_of(normal({shape.vocabulary, shape.features}, 2), true);
   const auto found = ours(hidden, weight, labels, 3000, 1.0);
   test::expect_directional([&] { return linear_cross_entropy(hidden, weight, labels, 3000).item<double>(); },
-                           {hidden, weight.stored->data}, {found[1], found[2]}, 1e-2);
+                           {hidden, weight.stored->data()}, {found[1], found[2]}, 1e-2);
 }
 
 TEST(LinearCrossEntropy, SurvivesExtremeLogits) {
