@@ -25,7 +25,7 @@ CXX := $(shell if [ "$$(g++ -dumpversion 2>/dev/null || echo 0)" -lt 12 ] && com
 endif
 export CXX
 PYTHON := .venv/bin/python
-CONFIGURE := cmake -DCMAKE_PREFIX_PATH="$(CURDIR)/.venv" -DLORICA_PRECOMPILE=ON $(if $(LORICA_CUDA),-DLORICA_CUDA=$(LORICA_CUDA)) $(CMAKE_ARGS)
+CONFIGURE := cmake -DCMAKE_PREFIX_PATH="$(CURDIR)/.venv" $(if $(LORICA_CUDA),-DLORICA_CUDA=$(LORICA_CUDA)) $(CMAKE_ARGS)
 # The layers that don't include LibTorch: sanitizers watch them in every CI run.
 LIGHT_LAYERS := $(foreach layer,base config io tokenizer data kernels mcp,$(if $(wildcard tests/unit/$(layer)/*),$(layer)))
 LIGHT_TESTS := ^unit\.($(subst $() ,|,$(strip $(LIGHT_LAYERS))))$$

@@ -90,6 +90,7 @@ StoredWeight store(const at::Tensor& weight, const WeightFormat& format, std::st
   check_format(format);
   if (!format.quantized()) {
     auto stored = dense_weight(weight.to(format.dtype));
+    stored.format = format;
     if (!all_finite(stored.data())) raise_non_finite(name, weight, format.dtype);
     return stored;
   }
