@@ -58,6 +58,12 @@ Condition quantization() {
       "with train_type {train_type}: nothing is quantized");
 }
 
+Condition blocks() {
+  return that(
+      "quant_type nf4 or fp4", [](const Config& c) { return c.quant_type != QuantType::int8; },
+      "with quant_type {quant_type}: each row has one scale");
+}
+
 Condition adapters() {
   return that(
       "train_type lora or qlora", [](const Config& c) { return c.train_type != TrainType::full; },

@@ -6,6 +6,7 @@
 namespace lorica::config::needs {
 
 Condition quantization();  ///< the base model is quantized while it is loaded
+Condition blocks();        ///< its format has blocks with a scale each
 Condition adapters();      ///< something is trained on top of the weights
 Condition clipping();
 Condition schedule(std::initializer_list<Scheduler> any_of);

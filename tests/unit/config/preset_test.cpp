@@ -130,6 +130,21 @@ TEST(Derived, CustomTrainTypesAreTheSameFormula) {
   EXPECT_EQ(train({"--train_type", "custom_qlora"}).config.train_type, TrainType::qlora);
 }
 
+// quant_type and n_bits name a weight format together: one is enough, and they must not contradict each other.
+TEST(Preset, BitsAndFormatAreOneChoice) {
+  for (const Words& words : {Words{"--quant_type", "int8"}, Words{"--n_bits", "8"}, Words{"--bits", "8"}}) {
+    const auto config = train(words).config;
+    EXPECT_EQ(std::make_tuple(config.quant_type, config.n_bits), std::make_tuple(QuantType::int8, 8)) << words[0];
+    EXPECT_EQ(parse(Command::generate, {"--model_name", "m", "--prompt", "p", words[0], words[1]}).config.train_type,
+              TrainType::qlora);
+  }
+  EXPECT_EQ(train({"--quant_type", "fp4"}).config.n_bits, 4);
+  EXPECT_THAT(train_error({"--quant_type", "int8", "--n_bits", "4"}),
+              AllOf(HasSubstr("--quant_type"), HasSubstr("--n_bits")));
+  EXPECT_THAT(train({"--quant_type", "int8", "--double_quant", "false"}).account.lines(),
+              ElementsAre(HasSubstr("double_quant")));
+}
+
 TEST(Derived, OnlyTrainQuantizesUnasked) {
   const auto forward = [](const Words& more) {
     return parse(Command::forward, plus(required(Command::forward), more)).config;
