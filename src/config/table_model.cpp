@@ -161,9 +161,9 @@ std::vector<Option> base_options() {
 }
 
 std::vector<Choice> quant_types() {
-  auto all = names_of<QuantType>({{QuantType::nf4, "bnb_nf4"}, {QuantType::int8, "bnb_int8"}},
-                                 {"nf4_optimized", "int4", "fp8", "hqq", "mlx_int4", "mlx_int8",
-                                  "quanto_int2", "quanto_int4", "quanto_int8"});
+  auto all = names_of<QuantType>(
+      {{QuantType::nf4, "bnb_nf4"}, {QuantType::int8, "bnb_int8"}},
+      {"nf4_optimized", "int4", "fp8", "hqq", "mlx_int4", "mlx_int8", "quanto_int2", "quanto_int4", "quanto_int8"});
   all.insert(all.begin() + 1, Choice{"none", kNoQuantization, true});
   return all;
 }
@@ -179,7 +179,8 @@ std::vector<Option> quantization_options() {
        .acts_when = {needs::that(
            "train_type qlora", [](const Config& c) { return c.train_type == TrainType::qlora || c.n_bits == 16; },
            "with train_type {train_type}: nothing is quantized")},
-       .help = "Bits of a base weight: 4 (nf4, fp4), 8 (int8) or 16, not quantized (the default of generate and forward)"},
+       .help =
+           "Bits of a base weight: 4 (nf4, fp4), 8 (int8) or 16, not quantized (the default of generate and forward)"},
       {.name = "quant_type",
        .aliases = {"bnb_4bit_quant_type", "quantization_type"},
        .group = kQuantization,

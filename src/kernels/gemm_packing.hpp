@@ -278,9 +278,8 @@ bool cut_evenly(const MatrixSource& m, std::int64_t row, std::int64_t rows, std:
   if (!m.packed() && m.type == FloatType::f32) return dense(static_cast<const float*>(m.data));
   if (!m.packed() && m.type == FloatType::bf16) return dense(static_cast<const std::uint16_t*>(m.data));
   if (m.codec.bits == 8) {
-    return each(static_cast<const std::int8_t*>(m.data), [&](auto x, std::int64_t i) {
-      return Ops::multiply(x, Ops::set(m.codec.scales[row + i]));
-    });
+    return each(static_cast<const std::int8_t*>(m.data),
+                [&](auto x, std::int64_t i) { return Ops::multiply(x, Ops::set(m.codec.scales[row + i])); });
   }
   if (panel % 16 != 0 || column % 32 != 0 || columns % 32 != 0 || !has_whole_groups(m)) return false;
   const float* const values = m.codec.table;

@@ -25,8 +25,8 @@ namespace lorica::quant {
 struct WeightFormat {
   std::string name = "dense";  ///< a row of the registry: "dense", "nf4", "fp4", "int8"
   at::ScalarType dtype =
-      at::kFloat;            ///< storage dtype if dense, else the dtype that the weight had (its logical dtype)
-  int block_size = 64;       ///< nf4, fp4: values that share an absmax, 32, 64, 128, …, 4096; rows do not break blocks
+      at::kFloat;       ///< storage dtype if dense, else the dtype that the weight had (its logical dtype)
+  int block_size = 64;  ///< nf4, fp4: values that share an absmax, 32, 64, 128, …, 4096; rows do not break blocks
   bool double_quant = true;  ///< nf4, fp4: absmax itself in 8 bits (blocks of 256)
   bool quantized() const { return name != "dense"; }
   bool operator==(const WeightFormat&) const = default;

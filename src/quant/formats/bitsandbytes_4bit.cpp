@@ -70,9 +70,8 @@ std::vector<PartSpec> Bitsandbytes4bit::parts(const WeightFormat& format,
   std::int64_t elements = 1;
   for (const auto size : shape) elements *= size;
   const auto blocks = kernels::block_count(elements, format.block_size);
-  std::vector<PartSpec> parts{
-      {"data", at::kByte, {kernels::packed_bytes(elements)}, blocks, format.block_size / 2},
-      rows_part("absmax", format.double_quant ? at::kByte : at::kFloat, {blocks})};
+  std::vector<PartSpec> parts{{"data", at::kByte, {kernels::packed_bytes(elements)}, blocks, format.block_size / 2},
+                              rows_part("absmax", format.double_quant ? at::kByte : at::kFloat, {blocks})};
   if (format.double_quant) {
     parts.push_back(rows_part("nested_absmax", at::kFloat, {kernels::block_count(blocks, kNestedBlockSize)}));
     parts.push_back(rows_part("nested_code", at::kFloat, {kNestedCodes}));

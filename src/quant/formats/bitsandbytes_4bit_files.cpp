@@ -32,9 +32,8 @@ std::string python_float(double value) {
 }
 
 std::string state_text(const StoredWeight& weight) {
-  auto text = fmt::format(R"({{"quant_type": "{}", "blocksize": {}, "dtype": "{}", "shape": [{}])",
-                          weight.format.name, weight.format.block_size, dtype_text(weight.format.dtype),
-                          fmt::join(weight.shape, ", "));
+  auto text = fmt::format(R"({{"quant_type": "{}", "blocksize": {}, "dtype": "{}", "shape": [{}])", weight.format.name,
+                          weight.format.block_size, dtype_text(weight.format.dtype), fmt::join(weight.shape, ", "));
   if (weight.format.double_quant) {
     text += fmt::format(R"(, "nested_blocksize": {}, "nested_dtype": "float32", "nested_offset": {})", kNestedBlockSize,
                         python_float(weight.constants.at(0)));
@@ -147,8 +146,7 @@ StoredWeight Bitsandbytes4bit::load(const io::WeightFiles& files, const std::str
   return weight;
 }
 
-std::vector<CheckpointTensor> Bitsandbytes4bit::save(const StoredWeight& weight,
-                                                     const std::string& weight_name) const {
+std::vector<CheckpointTensor> Bitsandbytes4bit::save(const StoredWeight& weight, const std::string& weight_name) const {
   std::vector<CheckpointTensor> tensors;
   const auto add = [&](const std::string& suffix, io::Dtype dtype, std::vector<std::int64_t> shape,
                        const at::Tensor& tensor) {

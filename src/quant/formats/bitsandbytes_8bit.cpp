@@ -1,6 +1,6 @@
 // int8: each row as signed bytes with its largest magnitude, as bitsandbytes keeps the weights of its 8-bit layers
-// (LLM.int8()). Formula and source: kernels/rowwise_8bit.hpp. Activations are not quantized here: the product is that of
-// the dequantized weight.
+// (LLM.int8()). Formula and source: kernels/rowwise_8bit.hpp. Activations are not quantized here: the product is that
+// of the dequantized weight.
 //
 // Parts of a weight [out, in]: data, i8 [out, in]; absmax, f32 [out]. In a checkpoint they are X.weight (I8) and X.SCB
 // (F32), with X.weight_format (U8, one value: 0, rows).
@@ -94,8 +94,9 @@ class Bitsandbytes8bit : public Format {
     }
     const auto* layout = files.find(module_prefix(weight_name) + std::string(kLayout));
     if (layout != nullptr && (layout->bytes != 1 || layout->data[0] != std::byte{0})) {
-      reader.fail(std::string(kLayout), "names a layout for one GPU's instructions; only rows (0) are known. Save the "
-                                        "model with bitsandbytes 0.45 or newer.");
+      reader.fail(std::string(kLayout),
+                  "names a layout for one GPU's instructions; only rows (0) are known. Save the "
+                  "model with bitsandbytes 0.45 or newer.");
     }
     StoredWeight weight;
     weight.format.name = name();

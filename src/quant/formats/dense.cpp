@@ -11,9 +11,7 @@ class DenseFormat : public Format {
  public:
   std::string_view name() const override { return "dense"; }
   void check(const WeightFormat&) const override {}
-  std::string describe(const WeightFormat& format) const override {
-    return std::string(dtype_name(format.dtype));
-  }
+  std::string describe(const WeightFormat& format) const override { return std::string(dtype_name(format.dtype)); }
   std::vector<PartSpec> parts(const WeightFormat& format, const std::vector<std::int64_t>& shape) const override {
     return {rows_part("data", format.dtype, shape)};
   }
@@ -56,8 +54,8 @@ class DenseFormat : public Format {
     throw Error("internal error: " + weight_name + " isn't quantized, and is read by store_from()");
   }
   std::vector<CheckpointTensor> save(const StoredWeight& weight, const std::string& weight_name) const override {
-    return {{weight_name, file_dtype(weight.format.dtype), weight.shape,
-             weight.data().detach().to(at::kCPU).contiguous()}};
+    return {
+        {weight_name, file_dtype(weight.format.dtype), weight.shape, weight.data().detach().to(at::kCPU).contiguous()}};
   }
   std::vector<std::string> companions() const override { return {}; }
 };

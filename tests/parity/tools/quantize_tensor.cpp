@@ -1,6 +1,6 @@
 // Quantizes or dequantizes every weight of a safetensors file, for tests/parity/test_quant.py:
-//   quantize_tensor quantize IN OUT (nf4|fp4|int8) BLOCK_SIZE (0|1: double quantization) (automatic|reference|avx2|avx512)
-//   quantize_tensor dequantize IN OUT (float32|bfloat16|float16) MODE
+//   quantize_tensor quantize IN OUT (nf4|fp4|int8) BLOCK_SIZE (0|1: double quantization)
+//   (automatic|reference|avx2|avx512) quantize_tensor dequantize IN OUT (float32|bfloat16|float16) MODE
 // IN of dequantize is a model folder or file; what is quantized in it goes to OUT as dense tensors.
 #include <cstdio>
 #include <exception>

@@ -71,7 +71,9 @@ TEST_F(MergeTest, StaysWithinItsTolerance) {
       EXPECT_GT(report.largest_logit, 0);
       EXPECT_LE(report.largest_difference, report.tolerance);
       // Narrow types differ by something, and the tolerance isn't so wide that it means nothing.
-      if (dtype != DataType::automatic) EXPECT_GT(report.largest_difference, report.tolerance / 100);
+      if (dtype != DataType::automatic) {
+        EXPECT_GT(report.largest_difference, report.tolerance / 100);
+      }
       EXPECT_LT(report.tolerance, report.largest_logit / 4);
       fs::remove_all(config.output);
     }

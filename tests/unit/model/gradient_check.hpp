@@ -28,7 +28,8 @@ inline at::Tensor leaf(std::vector<std::int64_t> shape, std::uint64_t seed, at::
 
 /// A weight as a block sees it. Trained ones share memory between leaf and stored tensor, as the stores have it.
 inline model::Weight weight_of(const at::Tensor& value, bool trained) {
-  return {std::make_shared<quant::StoredWeight>(quant::dense_weight(value.detach())), trained ? value.detach().requires_grad_(true) : at::Tensor()};
+  return {std::make_shared<quant::StoredWeight>(quant::dense_weight(value.detach())),
+          trained ? value.detach().requires_grad_(true) : at::Tensor()};
 }
 
 /// |a − b| / max(|b|, 1e-12), by the largest elements.

@@ -180,11 +180,7 @@ TEST(StoredWeight, ValuesThatAreNotFiniteAreRefused) {
 
 TEST(StoredWeight, FormatsAndDtypesThatCannotBeAreRefused) {
   const auto values = normal({8, 8}, 8);
-  EXPECT_THAT(
-      [&] {
-        store(values, {"nf4", at::kFloat, 48});
-      },
-      ThrowsMessage<ConfigError>(HasSubstr("block size 48")));
+  EXPECT_THAT([&] { store(values, {"nf4", at::kFloat, 48}); }, ThrowsMessage<ConfigError>(HasSubstr("block size 48")));
   EXPECT_THAT([&] { store(values, {"nf4", at::kFloat, 8192}); }, ThrowsMessage<ConfigError>(HasSubstr("8192")));
   EXPECT_THAT([&] { store(values, {"dense", at::kInt}); }, ThrowsMessage<ConfigError>(HasSubstr("Int")));
   EXPECT_THAT([&] { store(values.to(at::kInt), {}, "w"); }, ThrowsMessage<ModelError>(HasSubstr("'w' is Int")));
@@ -238,7 +234,9 @@ TEST(Int8, IsWithinHalfAStepAndAgreesWithTheCompositionAndTheFile) {
   EXPECT_TRUE(same_bits(back, stored.data().to(at::kFloat) * (stored.parts[1] * (1.0f / 127.0f)).unsqueeze(1)));
   for (const auto source : {at::kFloat, at::kBFloat16, at::kDouble}) {
     const auto given = values.to(source);
-    const auto dtype = source == at::kFloat ? io::Dtype::f32 : source == at::kBFloat16 ? io::Dtype::bf16 : io::Dtype::f64;
+    const auto dtype = source == at::kFloat      ? io::Dtype::f32
+                       : source == at::kBFloat16 ? io::Dtype::bf16
+                                                 : io::Dtype::f64;
     expect_same(store_from(view_of(given, dtype), format), store(given.to(at::kFloat), format));
   }
   EXPECT_THAT([&] { store(at::ones({8}), format); }, ThrowsMessage<ModelError>(HasSubstr("no rows")));

@@ -47,8 +47,7 @@ TEST(BaseLinear, WithoutABias) {
 
 TEST(BaseLinear, OverAQuantizedWeight) {
   const auto dense = normal({48, 64}, 1);
-  Weight weight{std::make_shared<quant::StoredWeight>(quant::store(dense, {"nf4", at::kFloat, 64, true})),
-                {}};
+  Weight weight{std::make_shared<quant::StoredWeight>(quant::store(dense, {"nf4", at::kFloat, 64, true})), {}};
   auto x = leaf({3, 64}, 2), bias = leaf({48}, 3);
   const auto direction = normal({3, 48}, 4);
   const auto seen = quant::dequantize(*weight.stored, at::kFloat);
@@ -84,8 +83,7 @@ TEST(BaseLinear, TheWeightGradientHasTheWeightsDtype) {
 
 // The dense form of a quantized weight must not live from forward to backward: the node keeps the packed parts alone.
 TEST(BaseLinear, KeepsThePackedWeightForBackward) {
-  auto stored = std::make_shared<quant::StoredWeight>(
-      quant::store(normal({64, 64}, 1), {"nf4", at::kFloat, 64, true}));
+  auto stored = std::make_shared<quant::StoredWeight>(quant::store(normal({64, 64}, 1), {"nf4", at::kFloat, 64, true}));
   auto x = leaf({2, 64}, 2);
   const auto y = base_linear({x, {}}, {stored, {}}, {});
   EXPECT_EQ(stored->data().use_count(), 1);
@@ -107,8 +105,8 @@ struct Group {
   std::vector<LinearMember> members;
   std::vector<at::Tensor> leaves;
 
-  Group(const std::vector<std::int64_t>& widths, std::int64_t in, const std::string& kind, bool trains_weights, double dropout,
-        std::int64_t rows, at::ScalarType dtype = at::kFloat) {
+  Group(const std::vector<std::int64_t>& widths, std::int64_t in, const std::string& kind, bool trains_weights,
+        double dropout, std::int64_t rows, at::ScalarType dtype = at::kFloat) {
     auto keys = std::make_shared<DropoutRows>();
     for (std::int64_t i = 0; i < rows; ++i) {
       keys->examples.push_back(3);
@@ -175,8 +173,8 @@ TEST(LinearGroup, TheKernelEqualsTheComposition) {
       for (const double dropout : {0.0, 0.3}) {
         for (const bool trains_x : {false, true}) {
           for (const bool only : {false, true}) {
-            SCOPED_TRACE(fmt::format("{}, weights {}, dropout {}, x {}, only {}", kind,
-                                     trains_weights, dropout, trains_x, only));
+            SCOPED_TRACE(fmt::format("{}, weights {}, dropout {}, x {}, only {}", kind, trains_weights, dropout,
+                                     trains_x, only));
             const Group group({48, 33, 70}, 128, kind, trains_weights, dropout, 40);
             const auto x = normal({40, 128}, 1).requires_grad_(trains_x);
             const auto ours = group.run(x, only);
