@@ -38,6 +38,9 @@ class Format {
   /// The tensors of a weight of this shape. Throws ModelError if such a shape can't be stored so.
   virtual std::vector<PartSpec> parts(const WeightFormat& format, const std::vector<std::int64_t>& shape) const = 0;
 
+  /// What values are rounded to on their way: one that isn't finite there can't be stored.
+  virtual at::ScalarType rounds_to(const WeightFormat& format) const { return format.dtype; }
+
   /// Fills the parts of `weight` from `values` (of format.dtype, contiguous, on any device). False if a value isn't
   /// finite; the parts are then worthless.
   virtual bool quantize(const at::Tensor& values, StoredWeight& weight) const = 0;

@@ -23,8 +23,10 @@ std::string position(std::int64_t index, const std::vector<std::int64_t>& shape)
 [[noreturn]] void raise_value(std::string_view name, const std::vector<std::int64_t>& shape, std::int64_t index,
                               double value, at::ScalarType dtype) {
   if (std::isfinite(value)) {
-    raise<ModelError>("tensor '{}': the value {} at {} is too large for {}: load the model as bfloat16 or float32",
-                      name, value, position(index, shape), dtype_name(dtype));
+    raise<ModelError>(
+        "tensor '{}': the value {} at {} is too large for {}: bfloat16 and float32 reach farther, "
+        "and so do nf4 and fp4 of a model loaded so",
+        name, value, position(index, shape), dtype_name(dtype));
   }
   raise<ModelError>("tensor '{}' holds {} at {}: the model file is damaged or its training diverged", name, value,
                     position(index, shape));

@@ -101,7 +101,7 @@ StoredWeight store(const at::Tensor& weight, const WeightFormat& format, std::st
   const auto& object = find_format(format.name);
   object.parts(format, stored.shape);
   const auto values = weight.detach().to(format.dtype).contiguous();
-  if (!object.quantize(values, stored)) raise_non_finite(name, weight, format.dtype);
+  if (!object.quantize(values, stored)) raise_non_finite(name, weight, object.rounds_to(format));
   return stored;
 }
 
@@ -120,7 +120,7 @@ StoredWeight store_from(const io::TensorView& view, const WeightFormat& format,
   const auto& object = find_format(format.name);
   object.parts(format, view.shape);
   StoredWeight stored{format, view.shape, {}, {}};
-  if (!object.quantize(view, stored, done_with)) raise_non_finite(view, format.dtype);
+  if (!object.quantize(view, stored, done_with)) raise_non_finite(view, object.rounds_to(format));
   return stored;
 }
 

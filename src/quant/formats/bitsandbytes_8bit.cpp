@@ -36,6 +36,8 @@ class Bitsandbytes8bit : public Format {
     return {rows_part("data", at::kChar, shape), rows_part("absmax", at::kFloat, {shape[0]})};
   }
 
+  at::ScalarType rounds_to(const WeightFormat&) const override { return at::kHalf; }
+
   bool quantize(const at::Tensor& values, StoredWeight& weight) const override {
     if (!values.is_cpu()) return quantize_composed(values, weight);
     allocate(weight);

@@ -121,7 +121,7 @@ TEST_F(CheckpointTest, MissingAndMisshapenPartsAreRefusedByName) {
   }
   check([](Tensors& t) { std::erase_if(t, [](const auto& tensor) { return tensor.name.ends_with("nf4"); }); },
         "is not quantized in a format that Lorica knows");
-  check([](Tensors& t) { t[1].tensor = t[1].tensor.narrow(0, 0, 5), t[1].shape = {5}; }, "is U8 with 5 values");
+  check([](Tensors& t) { t[1].tensor = t[1].tensor.narrow(0, 0, 5), t[1].shape = {5}; }, "is uint8 with 5 values");
   check([](Tensors& t) { t[2].tensor = t[2].tensor * 2; }, "unknown variant");
   check([](Tensors& t) { t[3].tensor = t[3].tensor * std::numeric_limits<float>::quiet_NaN(); }, "not finite");
 }
