@@ -27,7 +27,7 @@ export CXX
 PYTHON := .venv/bin/python
 CONFIGURE := cmake -DCMAKE_PREFIX_PATH="$(CURDIR)/.venv" $(if $(LORICA_CUDA),-DLORICA_CUDA=$(LORICA_CUDA)) $(CMAKE_ARGS)
 # The layers that don't include LibTorch: sanitizers watch them in every CI run.
-LIGHT_LAYERS := $(foreach layer,base config io tokenizer data kernels mcp,$(if $(wildcard tests/unit/$(layer)/*),$(layer)))
+LIGHT_LAYERS := $(foreach layer,base config io jinja tokenizer data kernels mcp,$(if $(wildcard tests/unit/$(layer)/*),$(layer)))
 LIGHT_TESTS := ^unit\.($(subst $() ,|,$(strip $(LIGHT_LAYERS))))$$
 
 ##@ Everyday

@@ -208,6 +208,9 @@ def main() -> None:
     if options.tests:
         peers = requirement_lines(ROOT / "requirements-test.txt")
         once("tests", "\n".join(peers), lambda: install_requirements("requirements-test.txt", peers))
+        # Its chat templates are files that tests/parity/test_jinja.py reads; what its code needs comes with --bench.
+        trl = next(line for line in requirement_lines(ROOT / "requirements-bench.txt") if line.startswith("trl=="))
+        once("trl", trl, lambda: pip("install", "--quiet", "--no-deps", trl))
     if options.bench:
         more = requirement_lines(ROOT / "requirements-bench.txt")
         once("bench", "\n".join(more), lambda: install_requirements("requirements-bench.txt", more))

@@ -6,8 +6,8 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-LAYERS = "base config io tokenizer data kernels quant model adapters optim parallel engine train mcp cli".split()
-TORCH_FREE = {"base", "config", "io", "tokenizer", "data", "kernels", "mcp"}
+LAYERS = "base config io jinja tokenizer data kernels quant model adapters optim parallel engine train mcp cli".split()
+TORCH_FREE = {"base", "config", "io", "jinja", "tokenizer", "data", "kernels", "mcp"}
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', re.MULTILINE)
 
 
