@@ -51,7 +51,8 @@ Value default_filter(Machine&, const Value& value, const Arguments& arguments) {
   return parameters[0] ? *parameters[0] : Value::text("");
 }
 
-Value length_filter(Machine&, const Value& value, const Arguments& arguments) {
+Value length_filter(Machine& machine, const Value& value, const Arguments& arguments) {
+  if (value.as_text()) machine.budget().step(value.as_text()->size() / 16);
   const Parameters parameters("length", arguments, {});
   const auto size = length(value);
   if (!size) fail(Fault::value, "object of type '{}' has no len()", type_name(value));
@@ -248,6 +249,7 @@ Value format_filter(Machine& machine, const Value& value, const Arguments& argum
 }
 
 Value wordcount_filter(Machine& machine, const Value& value, const Arguments& arguments) {
+  if (value.as_text()) machine.budget().memory(value.as_text()->size() * 4);
   const Parameters parameters("wordcount", arguments, {});
   std::int64_t count = 0;
   bool inside = false;
@@ -273,6 +275,7 @@ std::string percent_encoded(std::string_view text, std::string_view safe) {
 }
 
 Value urlencode_filter(Machine& machine, const Value& value, const Arguments& arguments) {
+  if (value.as_text()) machine.budget().memory(value.as_text()->size() * 4);
   const Parameters parameters("urlencode", arguments, {});
   Budget& budget = machine.budget();
   if (value.as_text() || (!value.as_dict() && !value.as_array()))
@@ -300,6 +303,7 @@ Value urlencode_filter(Machine& machine, const Value& value, const Arguments& ar
 }
 
 Value truncate_filter(Machine& machine, const Value& value, const Arguments& arguments) {
+  if (value.as_text()) machine.budget().memory(value.as_text()->size() * 4);
   const Parameters parameters("truncate", arguments, {"length", "killwords", "end", "leeway"});
   const std::u32string text = decode(to_str(value, machine.budget()));
   const std::u32string end = decode(parameters.text(2, "..."));

@@ -126,7 +126,7 @@ bool contains(const Value& container, const Value& element, Budget& budget) {
       require_defined(element);
       fail(Fault::value, "'in <string>' requires string as left operand, not {}", type_name(element));
     }
-    budget.step(text->size() / 16);
+    budget.step(text->size() / 16 + text->size() * part->size() / 4096);  // the worst case of find
     return text->find(*part) != std::string::npos;
   }
   if (const Dict* dict = container.as_dict()) return dict->find(element, budget) != nullptr;

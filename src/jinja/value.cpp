@@ -183,6 +183,7 @@ std::string type_name(const Value& value) {
 bool truth(const Value& value) {
   if (const auto number = value.as_number()) return *number != 0;
   if (value.is_none() || value.as_undefined()) return false;
+  if (const std::string* text = value.as_text()) return !text->empty();
   const auto size = length(value);
   return !size || *size > 0;
 }
