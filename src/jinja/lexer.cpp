@@ -325,7 +325,7 @@ class Lexer {
       add(Kind::sign, std::string(take(sign.size())));
       return;
     }
-    refuse(fmt::format("unexpected character {}", quoted(encode(decode(rest().substr(0, 4)).substr(0, 1)))));
+    refuse(fmt::format("unexpected character {}", in_quotes(encode(decode(rest().substr(0, 4)).substr(0, 1)))));
   }
 
   std::string source_;

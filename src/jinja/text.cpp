@@ -255,7 +255,7 @@ std::string_view strip(std::string_view text, const std::optional<std::u32string
   return text;
 }
 
-std::string quoted(std::string_view text) {
+std::string in_quotes(std::string_view text) {
   const bool single = text.find('\'') != std::string_view::npos && text.find('"') == std::string_view::npos;
   const char quote = single ? '"' : '\'';
   std::string out(1, quote);

@@ -35,7 +35,7 @@ std::string swapcase(std::string_view text);
 std::string_view strip(std::string_view text, const std::optional<std::u32string>& characters, bool left, bool right);
 
 /// 'it''s' as Python quotes it.
-std::string quoted(std::string_view text);
+std::string in_quotes(std::string_view text);
 /// The shortest text that reads back as the same number: 1.0, 1e+16, nan.
 std::string float_repr(double value);
 /// & < > ' " as HTML entities.

@@ -261,7 +261,7 @@ std::string repr(const Value& value, Budget& budget) {
   std::string text;
   if (const std::string* bytes = value.as_text()) {
     budget.memory(bytes->size());
-    return value.is_markup() ? "Markup(" + quoted(*bytes) + ")" : quoted(*bytes);
+    return value.is_markup() ? "Markup(" + in_quotes(*bytes) + ")" : in_quotes(*bytes);
   }
   if (const Sequence* sequence = value.as_sequence()) {
     text = repr_sequence(*sequence, budget);

@@ -30,7 +30,7 @@ float largest_magnitude(const float* values, std::int64_t count) {
 
 void quantize_row(float* values, std::int64_t count, std::int8_t* codes, float& absmax) {
   absmax = largest_magnitude(values, count);
-  const float factor = absmax == 0 || !std::isfinite(absmax) ? 0.0f : 127.0f / absmax;
+  const float factor = absmax == 0 || !std::isfinite(absmax) ? 0.0f : 1.0f / absmax * 127.0f;
   for (std::int64_t i = 0; i < count; ++i) {
     const float code = std::nearbyintf(std::isfinite(values[i]) ? values[i] * factor : 0.0f);
     codes[i] = static_cast<std::int8_t>(code);

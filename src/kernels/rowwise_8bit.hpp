@@ -4,8 +4,8 @@
 // "CB" and "SCB"); bytes and statistics equal those that it computes on its CPU:
 //   v         = the value rounded to float16, as bitsandbytes does before it quantizes a weight
 //   absmax[r] = max |v| of the row
-//   code      = v × (127 / absmax), both operations rounded to float32, then to the nearest integer, ties to even;
-//               0 in a row of zeros
+//   code      = v × (1 / absmax × 127), each operation rounded to float32, then to the nearest integer, ties to
+//               even; 0 in a row of zeros
 //   value     = code × (absmax × (1/127)), each product rounded to float32, then once more to the output type
 #pragma once
 

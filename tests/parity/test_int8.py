@@ -124,7 +124,7 @@ def test_training_follows_peft_on_the_dequantized_weights(tmp_path):
     assert max(abs(a - b) for a, b in zip(ours, theirs)) < 1e-4
     assert theirs[0] - theirs[-1] > 0.01, "nothing was learned: the comparison would be empty"
 
-    lorica("merge", "--model_name", folder, "--adapter", tmp_path / "out" / "final", "--output", tmp_path / "merged", "--quant_type", "int8")
+    lorica("merge", "--model_name", folder, "--adapter", tmp_path / "out" / "final", "--output", tmp_path / "merged", "--quant_type", "int8", "--precision", "fp32")
     merged = load_model(tmp_path / "merged")
     ids = torch.tensor([random_tokens(40, seed=9)])
     with torch.no_grad():
