@@ -108,7 +108,7 @@ StoredWeight store(const at::Tensor& weight, const WeightFormat& format, std::st
 StoredWeight store_from(const io::TensorView& view, const WeightFormat& format,
                         const std::function<void(const io::TensorView& part)>& done_with) {
   if (!float_dtype(view.dtype)) {
-    raise<ModelError>("tensor '{}' is {}: a weight must be F32, BF16, F16 or F64", view.name,
+    raise<ModelError>("tensor '{}' is {}: a weight must be float32, bfloat16, float16 or float64", view.name,
                       io::plain_name(view.dtype));
   }
   check_format(format);

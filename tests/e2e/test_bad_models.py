@@ -93,7 +93,7 @@ def test_unknown_dtype(lorica, training, weights, output):
 def test_integer_weights(lorica, training, weights, output):
     weights.tensor(Q_PROJ)["dtype"] = "I32"
     weights.write()
-    refused(lorica(*training), Q_PROJ, "I32", output=output)
+    refused(lorica(*training), Q_PROJ, "int32", output=output)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -63,7 +63,8 @@ def test_the_line_on_a_terminal_is_whole_and_documented(lorica, training, output
         name = re.sub(r"-\d+$", "-<step>", path.name) + ("/" if path.is_dir() else "")
         assert f"| `{name}` |" in METRICS, name
     # What it says to type next can be typed.
-    commands = [shlex.split(line) for line in text.replace("\r", "").splitlines() if line.startswith("  lorica ")]
+    plain = re.sub(r"\x1b\[[0-9;]*m|\r", "", text)  # the log's colours end behind its last line
+    commands = [shlex.split(line) for line in plain.splitlines() if line.startswith("  lorica ")]
     assert [command[1] for command in commands] == ["generate", "merge", "report"]
     lorica.ok(*commands[0][1:], "--max_new_tokens", "2")
     lorica.ok(*commands[2][1:])
