@@ -51,6 +51,12 @@ FAMILIES = {
     "qwen2": Family(transformers.Qwen2Config, options=({"use_sliding_window": True, "sliding_window": 7, "max_window_layers": 1, "layers": 3},)),
     # heads · head_dim ≠ hidden_size, as in the smaller published ones
     "qwen3": Family(transformers.Qwen3Config, {"head_dim": 32}, ({"attention_bias": True},)),
+    "phi3": Family(transformers.Phi3Config, {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}}, (
+        {"sliding_window": 9, "num_key_value_heads": 4},
+        {"rope_parameters": {"rope_type": "default", "rope_theta": 500.0, "partial_rotary_factor": 1.0}},
+        {"max_position_embeddings": 64, "original_max_position_embeddings": 32, "rope_parameters": {**longrope(6), "partial_rotary_factor": 0.75}},
+        {"max_position_embeddings": 512, "original_max_position_embeddings": 128, "rope_parameters": longrope(8)},
+    ), targets=("qkv_proj", "o_proj", "gate_up_proj", "down_proj"), ropes=()),
 }
 _WORDS = (
     "the a of to and in is it you that he was for on are with as his they be at one have this from or had by hot but some "

@@ -46,6 +46,7 @@ Family llama_family();
 Family mistral_family();
 Family qwen2_family();
 Family qwen3_family();
+Family phi3_family();
 
 /// A norm like the layers' others, under another name.
 NormSpec norm_like(const std::optional<NormSpec>& norm, const std::string& name);

@@ -10,6 +10,7 @@ const std::vector<Family>& families() {
       mistral_family(),
       qwen2_family(),
       qwen3_family(),
+      phi3_family(),
   };
   // clang-format on
   return table;

@@ -289,5 +289,21 @@ TEST(Families, NameDefaultTargets) {
   }
 }
 
+TEST(Families, Phi3FusesAndRotatesInPart) {
+  auto config = tiny("phi3");
+  config.update(
+      {{"rope_scaling", {{"type", "su"}, {"short_factor", {1, 1, 1, 1, 1, 1}}, {"long_factor", {2, 2, 2, 2, 2, 2}}}},
+       {"partial_rotary_factor", 0.75},
+       {"max_position_embeddings", 131072}});
+  const auto a = parsed(config);
+  EXPECT_EQ(rope_of(a).type, RopeType::longrope);
+  EXPECT_EQ(rope_of(a).original_max_positions, 4096);  // the family's, as the key is absent
+  EXPECT_EQ(rope_of(a).partial_rotary_factor, 0.75);
+  EXPECT_THAT(windows_of(a), Each(0));
+  EXPECT_THAT(windows_of(parsed(with(config, "sliding_window", 2047))), Each(2047));
+  EXPECT_THAT(describe_blocks(a)[1].parameter("self_attn.qkv_proj.weight").shape, ElementsAre(128, 64));
+  EXPECT_THAT(failure(with(config, "partial_rotary_factor", 1.5)), HasSubstr("partial_rotary_factor is 1.5"));
+}
+
 }  // namespace
 }  // namespace lorica::model
