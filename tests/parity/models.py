@@ -57,6 +57,12 @@ FAMILIES = {
         {"max_position_embeddings": 64, "original_max_position_embeddings": 32, "rope_parameters": {**longrope(6), "partial_rotary_factor": 0.75}},
         {"max_position_embeddings": 512, "original_max_position_embeddings": 128, "rope_parameters": longrope(8)},
     ), targets=("qkv_proj", "o_proj", "gate_up_proj", "down_proj"), ropes=()),
+    # Caps that bind, a scale that isn't the heads', windows in layers 0 and 2, a multiplier that no 16-bit number is.
+    "gemma2": Family(transformers.Gemma2Config, {
+        "head_dim": 32, "sliding_window": 9, "query_pre_attn_scalar": 24, "attn_logit_softcapping": 4.0, "final_logit_softcapping": 6.0,
+        "layers": 3, "pad_token_id": 3}, (
+        {"attn_logit_softcapping": None, "final_logit_softcapping": None}, {"attention_bias": True, "layer_types": ["full_attention"] * 3},
+        {"hidden_size": 72, "head_dim": 20}), norm=0.0),
 }
 _WORDS = (
     "the a of to and in is it you that he was for on are with as his they be at one have this from or had by hot but some "

@@ -47,6 +47,7 @@ Family mistral_family();
 Family qwen2_family();
 Family qwen3_family();
 Family phi3_family();
+Family gemma2_family();
 
 /// A norm like the layers' others, under another name.
 NormSpec norm_like(const std::optional<NormSpec>& norm, const std::string& name);

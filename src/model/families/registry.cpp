@@ -11,6 +11,7 @@ const std::vector<Family>& families() {
       qwen2_family(),
       qwen3_family(),
       phi3_family(),
+      gemma2_family(),
   };
   // clang-format on
   return table;

@@ -305,5 +305,25 @@ TEST(Families, Phi3FusesAndRotatesInPart) {
   EXPECT_THAT(failure(with(config, "partial_rotary_factor", 1.5)), HasSubstr("partial_rotary_factor is 1.5"));
 }
 
+TEST(Families, Gemma2HasItsDefaults) {
+  const auto config = with(tiny("gemma2"), "hidden_size", 100);
+  const auto a = parsed(config);
+  const auto& layer = a.layers.at(0);
+  EXPECT_THAT(windows_of(a), ElementsAre(4096, 0, 4096));
+  EXPECT_THAT(
+      windows_of(parsed(with(config, "layer_types", {"full_attention", "full_attention", "sliding_attention"}))),
+      ElementsAre(0, 0, 4096));
+  EXPECT_EQ(layer.attention.scale, 1.0 / 16);
+  EXPECT_EQ(layer.attention.softcap, 50);
+  EXPECT_EQ(a.head.softcap, 30);
+  EXPECT_EQ(a.embedding.multiplier, 10);
+  EXPECT_TRUE(a.tied_embeddings);
+  EXPECT_EQ(layer.mlp.activation, ActivationKind::gelu_tanh);
+  EXPECT_EQ(layer.after_mlp->name, "post_feedforward_layernorm");
+  EXPECT_EQ(layer.after_mlp->kind, NormKind::rms_plus_one);
+  EXPECT_EQ(parsed(with(config, "attn_logit_softcapping", nullptr)).layers[0].attention.softcap, 0);
+  EXPECT_THAT(failure(with(config, "use_bidirectional_attention", true)), HasSubstr("use_bidirectional_attention"));
+}
+
 }  // namespace
 }  // namespace lorica::model
