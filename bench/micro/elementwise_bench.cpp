@@ -96,7 +96,8 @@ Pair rms_norm_backward(const Rows& r) {
 Pair swiglu(const Rows& r) {
   const auto gate = r.random(), up = r.random(), y = r.empty();
   return {[=] {
-            kernels::swiglu({gate.data_ptr(), up.data_ptr(), r.type()}, r.rows, r.features, r.type(), y.data_ptr());
+            kernels::gated({gate.data_ptr(), up.data_ptr(), r.type()}, kernels::Gate::silu, r.rows, r.features,
+                           r.type(), y.data_ptr());
             return std::vector{y};
           },
           [=] { return std::vector{at::silu(gate) * up}; }, tolerance(r)};
@@ -106,8 +107,8 @@ Pair swiglu_backward(const Rows& r) {
   const auto gate = r.random(), up = r.random(), dy = r.random(), dgate = r.empty(), dup = r.empty();
   const auto gate_leaf = leaf(gate), up_leaf = leaf(up), y = at::silu(gate_leaf) * up_leaf;
   return {[=] {
-            kernels::swiglu_backward({gate.data_ptr(), up.data_ptr(), r.type()}, dy.data_ptr(), r.type(), r.rows,
-                                     r.features, dgate.data_ptr(), dup.data_ptr());
+            kernels::gated_backward({gate.data_ptr(), up.data_ptr(), r.type()}, kernels::Gate::silu, dy.data_ptr(),
+                                    r.type(), r.rows, r.features, {dgate.data_ptr(), dup.data_ptr()});
             return std::vector{dgate, dup};
           },
           [=] {

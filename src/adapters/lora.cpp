@@ -9,10 +9,10 @@
 namespace lorica::adapters {
 
 model::LowRank LoraAdapter::low_rank(const std::string& module, const model::BlockWeights& weights,
-                                     const model::Sequences& sequences) const {
+                                     const model::Pass& pass) const {
   model::LowRank term{
       weights.tensor(module + ".lora_A.weight"), weights.tensor(module + ".lora_B.weight"), scaling_, {}};
-  if (dropout_ > 0 && sequences.dropout) term.dropout = model::Dropout(sequences.dropout, module_key_, dropout_);
+  if (dropout_ > 0 && pass.dropout) term.dropout = model::Dropout(pass.dropout, module_key_, dropout_);
   return term;
 }
 

@@ -17,7 +17,7 @@ class LoraAdapter : public model::LinearAdapter {
   LoraAdapter(double scaling, double dropout, std::uint64_t module_key)
       : scaling_(scaling), dropout_(dropout), module_key_(module_key) {}
   model::LowRank low_rank(const std::string& module, const model::BlockWeights& weights,
-                          const model::Sequences& sequences) const override;
+                          const model::Pass& pass) const override;
   double scaling() const { return scaling_; }
 
  private:

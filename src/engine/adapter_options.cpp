@@ -32,10 +32,10 @@ void adopt(const io::AdapterConfig& adapter, config::Config& config) {
 std::set<std::string> spelled_out(const config::Config& config) {
   const auto& targets = config.lora_target_modules;
   auto names = targets;
-  if (targets == std::vector<std::string>{"all"} || targets == std::vector<std::string>{"all-linear"}) {
-    names = model::projection_names();
-  } else if (targets == std::vector<std::string>{"default"}) {
-    names = model::default_target_modules(model::read_architecture(io::find_model(config.model_name)).family);
+  const bool all = targets == std::vector<std::string>{"all"} || targets == std::vector<std::string>{"all-linear"};
+  if (all || targets == std::vector<std::string>{"default"}) {
+    const auto architecture = model::read_architecture(io::find_model(config.model_name));
+    names = all ? model::projection_names(model::describe_blocks(architecture)) : architecture.default_targets;
   }
   return {names.begin(), names.end()};
 }

@@ -116,8 +116,9 @@ class Call {
            shape_.head_size);
     ensure(shape_.kv_heads > 0 && shape_.heads > 0 && shape_.heads % shape_.kv_heads == 0,
            "attention of {} heads over {} key heads", shape_.heads, shape_.kv_heads);
-    ensure(shape_.window >= 0 && shape_.scale >= 0, "attention with a window of {} and a scale of {}", shape_.window,
-           shape_.scale);
+    ensure(shape_.window >= 0 && shape_.scale >= 0 && shape_.softcap >= 0,
+           "attention with a window of {}, a scale of {} and a soft cap of {}", shape_.window, shape_.scale,
+           shape_.softcap);
     const auto fits = [](std::int64_t stride, std::int64_t gradient, std::int64_t width) {
       return stride >= width && (gradient == 0 || gradient >= width);
     };
@@ -162,7 +163,8 @@ class Call {
             queries(task.sequence),
             keys(task.sequence),
             shape_.window,
-            scale_};
+            scale_,
+            shape_.softcap};
   }
 
   std::int64_t visible(std::int64_t position) const {

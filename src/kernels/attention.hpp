@@ -27,6 +27,7 @@ struct AttentionShape {
   std::int64_t dq_stride = 0, dk_stride = 0, dv_stride = 0;  ///< of the gradients; 0: as those of q, k, v
   std::int64_t window = 0;  ///< token i sees the tokens j with i − window < j ≤ i; 0: all j ≤ i
   float scale = 0;          ///< of the scores, > 0; 0: head_size^(−1/2)
+  float softcap = 0;        ///< c: scaled scores s become c · tanh(s / c) (Gemma 2); 0: they stay
 
   std::int64_t tokens() const { return offsets.empty() ? 0 : offsets.back(); }
 };
@@ -45,6 +46,7 @@ void attention(const void* q, const void* k, const void* v, FloatType type, cons
 /// Its gradients: with P = exp(scale · q kᵀ − lse), dP = dout vᵀ and D = Σ dout · out of each row,
 ///   dv = Pᵀ dout,   dS = scale · P · (dP − D),   dq = dS k,   dk = dSᵀ q   (sums over the heads that share a key
 ///   head).
+/// With a soft cap, s' = c · tanh(scale · q kᵀ / c) stands for scale · q kᵀ, and dS is times its slope, 1 − (s' / c)².
 /// out, lse as `attention` made them, dout like out; dq, dk, dv have the shapes of q, k, v and are overwritten.
 /// `key_offsets` must be empty.
 void attention_backward(const void* q, const void* k, const void* v, const void* out, const float* lse,

@@ -128,6 +128,7 @@ class AttentionBlocks {
       const std::int64_t left = from / kWide * kWide, right = padded(to);
       multiply_rows<L, MaxRows, Vectors, 1>(rows, left, right, padded(count), size, work.queries + begin * size, rows,
                                             keys, 0, nullptr, work.scores, kScoreStep);
+      if (head.softcap > 0) cap_scores(work.scores, rows, left, right, head.scale, head.softcap);
       const bool fresh = head.first_key((row + begin) / group) >= key;  // no keys before these
       float factors[kBatch];
       softmax_tile(head, row + begin, rows, key, left, right, work.maximum + begin, work.weight + begin, work.scores,
@@ -156,6 +157,16 @@ class AttentionBlocks {
           exponentials(scores + i * kScoreStep, left, right, from, to, head.scale, head.scale * maximum[i]);
       weight[i] = weight[i] * factors[i] + sum;
     });
+  }
+
+  /// Scores become c · tanh(scale · score / c) / scale: once they are scaled, they are capped.
+  static void cap_scores(float* scores, int rows, std::int64_t left, std::int64_t right, float scale, float softcap) {
+    const auto inner = L::set(scale / softcap), outer = L::set(softcap / scale);
+    for (int i = 0; i < rows; ++i, scores += kScoreStep) {
+      for (std::int64_t j = left; j < right; j += L::kWidth) {
+        L::store(scores + j, L::multiply(outer, L::tanh(L::multiply(inner, L::load(scores + j)))));
+      }
+    }
   }
 
   /// e^x for x ≤ 0, or 0 where that is below 1e-30, which adds nothing to a row's sum of 1: products with it would be
@@ -269,17 +280,20 @@ class AttentionBlocks {
       product(work.douts, work.douts_transposed, values, work.dscores);
       for_queries(group, row + begin, height, [&](std::int64_t i, std::int64_t query) {
         const std::int64_t at = (begin + i) * kScoreStep;
-        score_gradients(work.probabilities + at, work.dscores + at, left, right, all, head.first_key(query) - key,
-                        head.end_key(query) - key, head.scale, gradients.lse[row + begin + i],
-                        gradients.products[row + begin + i]);
+        float* p = work.probabilities + at;
+        if (head.softcap > 0) cap_scores(p, 1, left, right, head.scale, head.softcap);
+        score_gradients(p, work.dscores + at, left, right, all, head.first_key(query) - key, head.end_key(query) - key,
+                        head, gradients.lse[row + begin + i], gradients.products[row + begin + i]);
       });
     }
   }
 
-  /// One row: p (scores) becomes exp(scale · p − lse), d (dP) becomes scale · p · (d − product); 0 outside [from, to).
+  /// One row: p (scores, capped) becomes exp(scale · p − lse), d (dP) becomes scale · p · (d − product), times the
+  /// slope of the cap; 0 outside [from, to).
   static void score_gradients(float* p, float* d, std::int64_t left, std::int64_t right, std::int64_t all,
-                              std::int64_t from, std::int64_t to, float scale, float lse, float product) {
-    const auto zero = L::set(0.0f), factor = L::set(scale), shift = L::set(-lse), mean = L::set(product);
+                              std::int64_t from, std::int64_t to, const AttentionHead& head, float lse, float product) {
+    const auto zero = L::set(0.0f), factor = L::set(head.scale), shift = L::set(-lse), mean = L::set(product);
+    const auto to_share = L::set(head.softcap > 0 ? head.scale / head.softcap : 0.0f);
     const auto clear = [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t j = begin; j < end; j += L::kWidth) L::store(p + j, zero), L::store(d + j, zero);
     };
@@ -288,6 +302,10 @@ class AttentionBlocks {
     for (std::int64_t j = left; j < right; j += L::kWidth) {
       auto value = probability(L::multiply_add(factor, L::load(p + j), shift));
       auto slope = L::multiply(L::multiply(factor, value), L::subtract(L::load(d + j), mean));
+      if (head.softcap > 0) {
+        const auto share = L::multiply(to_share, L::load(p + j));  // s' / c
+        slope = L::multiply(slope, L::subtract(L::set(1.0f), L::multiply(share, share)));
+      }
       if (!whole) {
         value = L::keep(value, from - j, to - j, 0.0f);
         slope = L::keep(slope, from - j, to - j, 0.0f);

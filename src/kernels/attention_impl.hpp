@@ -26,6 +26,7 @@ struct AttentionHead {
   RowsIn q, k, v;
   std::int64_t queries, keys, window;
   float scale;
+  float softcap;  ///< 0: none
 
   std::int64_t position(std::int64_t query) const { return keys - queries + query; }
   /// The keys [first_key, end_key) are what a query sees.

@@ -2,6 +2,7 @@
 #include "kernels/elementwise.hpp"
 
 #include <algorithm>
+#include <initializer_list>
 #include <numeric>
 #include <vector>
 
@@ -26,6 +27,14 @@ GatedInput part_of(const GatedInput& in, std::int64_t element) {
   return {element_at(in.gate, in.type, element), element_at(in.up, in.type, element), in.type};
 }
 
+void check_gated(const GatedInput& in, std::int64_t stride, FloatType type, std::int64_t rows, std::int64_t features) {
+  check(type, rows, features);
+  check(in.type, rows, features);
+  for (const auto one : {in.stride, stride}) {
+    ensure(one == 0 || one >= features, "a gated activation of {} values in rows that are {} apart", features, one);
+  }
+}
+
 /// Calls body(first row, rows) for ranges of rows on all threads.
 template <class Body>
 void for_rows(std::int64_t rows, std::int64_t features, const Body& body) {
@@ -33,38 +42,51 @@ void for_rows(std::int64_t rows, std::int64_t features, const Body& body) {
                [&](std::int64_t begin, std::int64_t end) { body(begin, end - begin); });
 }
 
+/// The same, row by row unless all of these strides are those of contiguous rows (0 stands for that).
+template <class Body>
+void for_runs(std::int64_t rows, std::int64_t features, std::initializer_list<std::int64_t> strides, const Body& body) {
+  const bool contiguous = std::all_of(strides.begin(), strides.end(),
+                                      [&](std::int64_t stride) { return stride == 0 || stride == features; });
+  for_rows(rows, features, [&](std::int64_t row, std::int64_t count) {
+    if (contiguous) return body(row, count);
+    for (const std::int64_t end = row + count; row < end; ++row) body(row, 1);
+  });
+}
+
 /// `kernel`: dropout or add_dropout.
-void drop_rows(decltype(Elementwise::dropout) kernel, const void* x, const DropoutKey& key, const DropoutRule& rule,
+void drop_rows(decltype(Elementwise::dropout) kernel, const void* x, DropoutKeys keys, const DropoutRule& rule,
                FloatType type, std::int64_t rows, std::int64_t features, void* y) {
   check(type, rows, features);
+  ensure(static_cast<std::int64_t>(keys.size()) >= rows, "dropout of {} rows was given {} keys", rows, keys.size());
   ensure(rule.limit <= std::uint64_t{1} << 32, "dropout was given a limit of {}, above 2^32", rule.limit);
   for_rows(rows, features, [&](std::int64_t row, std::int64_t count) {
     for (const std::int64_t end = row + count; row < end; ++row) {
       const std::int64_t at = row * features;
-      kernel(element_at(x, type, at), key(row), rule, type, features, element_at(y, type, at));
+      kernel(element_at(x, type, at), keys[static_cast<std::size_t>(row)], rule, type, features,
+             element_at(y, type, at));
     }
   });
 }
 
 }  // namespace
 
-void rms_norm(const void* x, const float* weight, FloatType type, std::int64_t rows, std::int64_t features, float eps,
-              void* y) {
+void rms_norm(const void* x, const float* weight, FloatType type, std::int64_t rows, std::int64_t features,
+              const RmsRule& rule, void* y) {
   check(type, rows, features);
   const auto& kernel = elementwise();
   for_rows(rows, features, [&](std::int64_t row, std::int64_t count) {
     const std::int64_t at = row * features;
-    kernel.rms_norm(element_at(x, type, at), weight, type, count, features, eps, element_at(y, type, at));
+    kernel.rms_norm(element_at(x, type, at), weight, type, count, features, rule, element_at(y, type, at));
   });
 }
 
 void add_rms_norm(const void* x, const void* change, const float* weight, FloatType type, std::int64_t rows,
-                  std::int64_t features, float eps, void* sum, void* y) {
+                  std::int64_t features, const RmsRule& rule, void* sum, void* y) {
   check(type, rows, features);
   const auto& kernel = elementwise();
   for_rows(rows, features, [&](std::int64_t row, std::int64_t count) {
     const std::int64_t at = row * features;
-    kernel.add_rms_norm(element_at(x, type, at), element_at(change, type, at), weight, type, count, features, eps,
+    kernel.add_rms_norm(element_at(x, type, at), element_at(change, type, at), weight, type, count, features, rule,
                         element_at(sum, type, at), y ? element_at(y, type, at) : nullptr);
   });
 }
@@ -90,27 +112,27 @@ void rms_norm_backward(const void* x, const float* weight, const void* dy, const
   for (std::size_t i = 0; i < sums.size(); ++i) dweight[i % static_cast<std::size_t>(features)] += sums[i];
 }
 
-void swiglu(const GatedInput& in, std::int64_t rows, std::int64_t features, FloatType type, void* y,
-            std::uint16_t* kept_gate, std::uint16_t* kept_up) {
-  check(type, rows, features);
-  check(in.type, rows, features);
+void gated(const GatedInput& in, Gate f, std::int64_t rows, std::int64_t features, FloatType type, void* y,
+           std::uint16_t* kept_gate, std::uint16_t* kept_up) {
+  check_gated(in, 0, type, rows, features);
   const auto& kernel = elementwise();
-  for_rows(rows, features, [&](std::int64_t row, std::int64_t count) {
+  const auto stride = in.stride > 0 ? in.stride : features;
+  for_runs(rows, features, {stride}, [&](std::int64_t row, std::int64_t count) {
     const std::int64_t at = row * features;
-    kernel.swiglu(part_of(in, at), count * features, type, element_at(y, type, at),
-                  kept_gate ? kept_gate + at : nullptr, kept_up ? kept_up + at : nullptr);
+    kernel.gated(part_of(in, row * stride), f, count * features, type, element_at(y, type, at),
+                 kept_gate ? kept_gate + at : nullptr, kept_up ? kept_up + at : nullptr);
   });
 }
 
-void swiglu_backward(const GatedInput& in, const void* dy, FloatType type, std::int64_t rows, std::int64_t features,
-                     void* dgate, void* dup) {
-  check(type, rows, features);
-  check(in.type, rows, features);
+void gated_backward(const GatedInput& in, Gate f, const void* dy, FloatType type, std::int64_t rows,
+                    std::int64_t features, const GatedGradient& out) {
+  check_gated(in, out.stride, type, rows, features);
   const auto& kernel = elementwise();
-  for_rows(rows, features, [&](std::int64_t row, std::int64_t count) {
-    const std::int64_t at = row * features;
-    kernel.swiglu_backward(part_of(in, at), element_at(dy, type, at), type, count * features,
-                           element_at(dgate, type, at), element_at(dup, type, at));
+  const auto stride = in.stride > 0 ? in.stride : features, out_stride = out.stride > 0 ? out.stride : features;
+  for_runs(rows, features, {stride, out_stride}, [&](std::int64_t row, std::int64_t count) {
+    const std::int64_t to = row * out_stride;
+    kernel.gated_backward(part_of(in, row * stride), f, element_at(dy, type, row * features), type, count * features,
+                          {element_at(out.gate, type, to), element_at(out.up, type, to)});
   });
 }
 
@@ -132,14 +154,14 @@ void rotary(const void* x, const float* cosine, const float* sine, FloatType typ
   });
 }
 
-void dropout(const void* x, const DropoutKey& key, const DropoutRule& rule, FloatType type, std::int64_t rows,
+void dropout(const void* x, DropoutKeys keys, const DropoutRule& rule, FloatType type, std::int64_t rows,
              std::int64_t features, void* y) {
-  drop_rows(elementwise().dropout, x, key, rule, type, rows, features, y);
+  drop_rows(elementwise().dropout, x, keys, rule, type, rows, features, y);
 }
 
-void add_dropout(const void* x, const DropoutKey& key, const DropoutRule& rule, FloatType type, std::int64_t rows,
+void add_dropout(const void* x, DropoutKeys keys, const DropoutRule& rule, FloatType type, std::int64_t rows,
                  std::int64_t features, void* sum) {
-  drop_rows(elementwise().add_dropout, x, key, rule, type, rows, features, sum);
+  drop_rows(elementwise().add_dropout, x, keys, rule, type, rows, features, sum);
 }
 
 double cross_entropy(float* logits, const std::int64_t* labels, std::int64_t rows, std::int64_t classes,

@@ -1,5 +1,5 @@
-// The cheap operations between matrix products: RMS normalization, SwiGLU, rotary embedding, dropout and cross entropy,
-// forward and backward.
+// The cheap operations between matrix products: RMS normalization, gated activations, rotary embedding, dropout and
+// cross entropy, forward and backward.
 //
 // Elements are float32 or bfloat16 (Error for float16); all arithmetic is float32, rounded once when it is stored.
 // Rows are dealt out to all threads; results do not depend on their number. `x`, `y` and the gradients of one call
@@ -8,22 +8,28 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
+#include <span>
 
 #include "kernels/float_type.hpp"
 
 namespace lorica::kernels {
 
+struct RmsRule {
+  RmsRule(float eps, bool rounds_first = true) : eps(eps), rounds_first(rounds_first) {}
+  float eps;
+  bool rounds_first;  ///< to the type of x, before the weight is applied: Llama does, Gemma doesn't
+};
+
 /// Root-mean-square normalization (Zhang, Sennrich 2019, https://arxiv.org/abs/1910.07467):
-///   y = round(x · r) · w,   r = (mean(x²) + eps)^(−1/2) of each row; the inner rounding is to `type`, as Hugging
-/// Face's Llama has it. x, y [rows, features] contiguous; weight float32 [features].
-void rms_norm(const void* x, const float* weight, FloatType type, std::int64_t rows, std::int64_t features, float eps,
-              void* y);
+///   y = round(x · r) · w,   r = (mean(x²) + eps)^(−1/2) of each row; the inner rounding is to `type`, or
+/// none. x, y [rows, features] contiguous; weight float32 [features].
+void rms_norm(const void* x, const float* weight, FloatType type, std::int64_t rows, std::int64_t features,
+              const RmsRule& rule, void* y);
 
 /// sum = round(x + change), and rms_norm of that in one pass. All [rows, features] contiguous, of `type`; y null: only
 /// the sum.
 void add_rms_norm(const void* x, const void* change, const float* weight, FloatType type, std::int64_t rows,
-                  std::int64_t features, float eps, void* sum, void* y);
+                  std::int64_t features, const RmsRule& rule, void* sum, void* y);
 
 /// The gradient of rms_norm: with n = x·r and g = dy·w,  dx = r · (g − n · mean(g·n)) + dsum,  dw = Σ_rows dy·n
 /// (overwritten, not added). dsum [rows, features] of `type` is a gradient that reaches x past the norm, or null.
@@ -31,22 +37,33 @@ void add_rms_norm(const void* x, const void* change, const float* weight, FloatT
 void rms_norm_backward(const void* x, const float* weight, const void* dy, const void* dsum, FloatType type,
                        std::int64_t rows, std::int64_t features, float eps, void* dx, float* dweight);
 
-/// What SwiGLU takes: [rows, features] each, contiguous. `type` may differ from that of y and of the gradients: what
+/// The function of a gate: silu(x) = x · sigmoid(x); gelu_tanh(x) = x · sigmoid(2u), u = √(2/π) (x + 0.044715 x³),
+/// which is ½ x (1 + tanh u) (Hendrycks, Gimpel 2016, https://arxiv.org/abs/1606.08415).
+enum class Gate { silu, gelu_tanh };
+
+/// What a gated activation takes: [rows, features] each. `type` may differ from that of y and of the gradients: what
 /// was kept for backward may be narrower than what is computed with.
 struct GatedInput {
   const void *gate = nullptr, *up = nullptr;
   FloatType type = FloatType::f32;
+  std::int64_t stride = 0;  ///< elements from row to row, of both; 0: contiguous
 };
 
-/// SwiGLU (Shazeer 2020, https://arxiv.org/abs/2002.05202): y = gate · sigmoid(gate) · up, of `type`. `kept_gate` and
-/// `kept_up`, if not null, become the input rounded to bfloat16.
-void swiglu(const GatedInput& in, std::int64_t rows, std::int64_t features, FloatType type, void* y,
-            std::uint16_t* kept_gate = nullptr, std::uint16_t* kept_up = nullptr);
+/// Where the gradients of both go, of the type of y.
+struct GatedGradient {
+  void *gate = nullptr, *up = nullptr;
+  std::int64_t stride = 0;  ///< as in GatedInput
+};
 
-/// Its gradient, with s = sigmoid(gate): dup = dy · gate · s,  dgate = dy · up · s · (1 + gate · (1 − s)); all of
-/// `type`.
-void swiglu_backward(const GatedInput& in, const void* dy, FloatType type, std::int64_t rows, std::int64_t features,
-                     void* dgate, void* dup);
+/// SwiGLU and GEGLU (Shazeer 2020, https://arxiv.org/abs/2002.05202): y = f(gate) · up, of `type`, contiguous.
+/// `kept_gate` and `kept_up`, if not null, become the input rounded to bfloat16, contiguous.
+void gated(const GatedInput& in, Gate f, std::int64_t rows, std::int64_t features, FloatType type, void* y,
+           std::uint16_t* kept_gate = nullptr, std::uint16_t* kept_up = nullptr);
+
+/// Its gradient: dup = dy · f(gate),  dgate = dy · up · f'(gate), with f'(x) = s · (1 + x · (1 − s) · v'(x)) where f(x)
+/// = x · s, s = sigmoid(v(x)). dy contiguous, all of `type`.
+void gated_backward(const GatedInput& in, Gate f, const void* dy, FloatType type, std::int64_t rows,
+                    std::int64_t features, const GatedGradient& out);
 
 /// What rotary embedding works on.
 struct RotaryShape {
@@ -67,15 +84,15 @@ struct DropoutRule {
   std::uint64_t limit = 0;  ///< probability · 2³², up to 2³²: nothing is kept
   float scale = 1;          ///< of what is kept: 1 / (1 − probability)
 };
-/// The key of a row's hashes; called once a row, on any thread.
-using DropoutKey = std::function<std::uint32_t(std::int64_t row)>;
+/// The key of each row's hashes, [rows].
+using DropoutKeys = std::span<const std::uint32_t>;
 
 /// y = round(x · scale) where the rule keeps it, else 0. Also its own gradient. x, y [rows, features] contiguous.
-void dropout(const void* x, const DropoutKey& key, const DropoutRule& rule, FloatType type, std::int64_t rows,
+void dropout(const void* x, DropoutKeys keys, const DropoutRule& rule, FloatType type, std::int64_t rows,
              std::int64_t features, void* y);
 
 /// sum = round(sum + dropout(x)).
-void add_dropout(const void* x, const DropoutKey& key, const DropoutRule& rule, FloatType type, std::int64_t rows,
+void add_dropout(const void* x, DropoutKeys keys, const DropoutRule& rule, FloatType type, std::int64_t rows,
                  std::int64_t features, void* sum);
 
 /// Cross entropy of rows of logits with the class that each should have: Σ over rows of log Σ exp(x) − x[label]. With

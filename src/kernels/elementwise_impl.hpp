@@ -10,16 +10,16 @@ namespace lorica::kernels {
 
 struct Elementwise {
   void (*rms_norm)(const void* x, const float* weight, FloatType type, std::int64_t rows, std::int64_t features,
-                   float eps, void* y);
+                   const RmsRule& rule, void* y);
   void (*add_rms_norm)(const void* x, const void* change, const float* weight, FloatType type, std::int64_t rows,
-                       std::int64_t features, float eps, void* sum, void* y);
+                       std::int64_t features, const RmsRule& rule, void* sum, void* y);
   void (*rms_norm_backward)(const void* x, const float* weight, const void* dy, const void* dsum, FloatType type,
                             std::int64_t rows, std::int64_t features, float eps, void* dx, float* dweight);
   /// Of `count` values.
-  void (*swiglu)(const GatedInput& in, std::int64_t count, FloatType type, void* y, std::uint16_t* kept_gate,
-                 std::uint16_t* kept_up);
-  void (*swiglu_backward)(const GatedInput& in, const void* dy, FloatType type, std::int64_t count, void* dgate,
-                          void* dup);
+  void (*gated)(const GatedInput& in, Gate f, std::int64_t count, FloatType type, void* y, std::uint16_t* kept_gate,
+                std::uint16_t* kept_up);
+  void (*gated_backward)(const GatedInput& in, Gate f, const void* dy, FloatType type, std::int64_t count,
+                         const GatedGradient& out);
   void (*rotary)(const void* x, const float* cosine, const float* sine, FloatType type, const RotaryShape& shape,
                  bool inverse, void* y);
   /// Of one row, whose key is given.

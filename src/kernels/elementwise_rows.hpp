@@ -54,24 +54,25 @@ float inverse_rms(const T* x, std::int64_t features, float eps) {
 }
 
 template <class L, class T>
-void rms_norm_rows(const T* x, const float* weight, std::int64_t rows, std::int64_t features, float eps, T* y) {
+void rms_norm_rows(const T* x, const float* weight, std::int64_t rows, std::int64_t features, const RmsRule& rule,
+                   T* y) {
   for (std::int64_t row = 0; row < rows; ++row, x += features, y += features) {
-    const float r = inverse_rms<L>(x, features, eps);
+    const float r = inverse_rms<L>(x, features, rule.eps);
     for_lanes<L>(features, [&]<class V>(std::int64_t i) {
-      const auto n = rounded<T, V>(V::multiply(V::load(x + i), V::set(r)));
-      V::store(y + i, V::multiply(n, V::load(weight + i)));
+      const auto n = V::multiply(V::load(x + i), V::set(r));
+      V::store(y + i, V::multiply(rule.rounds_first ? rounded<T, V>(n) : n, V::load(weight + i)));
     });
   }
 }
 
 template <class L, class T>
 void add_rms_norm_rows(const T* x, const T* change, const float* weight, std::int64_t rows, std::int64_t features,
-                       float eps, T* sum, T* y) {
+                       const RmsRule& rule, T* sum, T* y) {
   for (std::int64_t row = 0; row < rows; ++row, x += features, change += features, sum += features) {
     for_lanes<L>(features,
                  [&]<class V>(std::int64_t i) { V::store(sum + i, V::add(V::load(x + i), V::load(change + i))); });
     if (!y) continue;
-    rms_norm_rows<L>(sum, weight, 1, features, eps, y);
+    rms_norm_rows<L>(sum, weight, 1, features, rule, y);
     y += features;
   }
 }
@@ -110,23 +111,49 @@ template <class V>
   return V::divide(one, V::add(one, V::exponential(V::subtract(V::set(0.0f), x))));
 }
 
-template <class L, class In, class Out>
-void swiglu_values(const In* gate, const In* up, std::int64_t count, Out* y, std::uint16_t* kept_gate,
-                   std::uint16_t* kept_up) {
+/// The functions of kernels/elementwise.hpp's Gate: f(x) = x · sigmoid(v(x)).
+struct SiluGate {
+  template <class V>
+  static typename V::Float inner(typename V::Float x) {
+    return x;
+  }
+  template <class V>
+  static typename V::Float inner_slope(typename V::Float) {
+    return V::set(1.0f);
+  }
+};
+struct GeluTanhGate {
+  static constexpr float kTwice = 1.59576912f;  // 2 √(2/π)
+  static constexpr float kCubic = 0.044715f;
+  template <class V>
+  [[gnu::always_inline]] static typename V::Float inner(typename V::Float x) {
+    return V::multiply(V::multiply(V::set(kTwice), x),
+                       V::multiply_add(V::multiply(V::set(kCubic), x), x, V::set(1.0f)));
+  }
+  template <class V>
+  [[gnu::always_inline]] static typename V::Float inner_slope(typename V::Float x) {
+    return V::multiply_add(V::multiply(V::set(3 * kTwice * kCubic), x), x, V::set(kTwice));
+  }
+};
+
+template <class L, class F, class In, class Out>
+void gated_values(const In* gate, const In* up, std::int64_t count, Out* y, std::uint16_t* kept_gate,
+                  std::uint16_t* kept_up) {
   for_lanes<L>(count, [&]<class V>(std::int64_t i) {
     const auto g = V::load(gate + i), u = V::load(up + i);
     if (kept_gate) V::store(kept_gate + i, g);
     if (kept_up) V::store(kept_up + i, u);
-    V::store(y + i, V::multiply(V::multiply(g, sigmoid<V>(g)), u));
+    V::store(y + i, V::multiply(V::multiply(g, sigmoid<V>(F::template inner<V>(g))), u));
   });
 }
 
-template <class L, class In, class Out>
-void swiglu_backward_values(const In* gate, const In* up, const Out* dy, std::int64_t count, Out* dgate, Out* dup) {
+template <class L, class F, class In, class Out>
+void gated_backward_values(const In* gate, const In* up, const Out* dy, std::int64_t count, Out* dgate, Out* dup) {
   for_lanes<L>(count, [&]<class V>(std::int64_t i) {
     const auto g = V::load(gate + i), u = V::load(up + i), d = V::load(dy + i);
-    const auto s = sigmoid<V>(g), one = V::set(1.0f);
-    const auto slope = V::multiply(s, V::multiply_add(g, V::subtract(one, s), one));
+    const auto s = sigmoid<V>(F::template inner<V>(g)), one = V::set(1.0f);
+    const auto turn = V::multiply(V::subtract(one, s), F::template inner_slope<V>(g));
+    const auto slope = V::multiply(s, V::multiply_add(g, turn, one));
     V::store(dup + i, V::multiply(d, V::multiply(g, s)));
     V::store(dgate + i, V::multiply(V::multiply(d, u), slope));
   });
@@ -261,6 +288,13 @@ void with_elements(FloatType first, FloatType second, const Body& body) {
   with_element(first, [&](auto* in) { with_element(second, [&](auto* out) { body(in, out); }); });
 }
 
+/// Calls body with the function's type.
+template <class Body>
+void with_gate(Gate f, const Body& body) {
+  if (f == Gate::silu) return body(SiluGate());
+  body(GeluTanhGate());
+}
+
 template <class L, bool kAdds>
 void dropout_row_of(const void* x, std::uint32_t key, const DropoutRule& rule, FloatType type, std::int64_t features,
                     void* y) {
@@ -272,51 +306,56 @@ void dropout_row_of(const void* x, std::uint32_t key, const DropoutRule& rule, F
 /// The kernels over lanes L.
 template <class L>
 constexpr Elementwise elementwise_over() {
-  return {[](const void* x, const float* weight, FloatType type, std::int64_t rows, std::int64_t features, float eps,
-             void* y) {
-            with_element(type, [&]<class T>(T*) {
-              rms_norm_rows<L>(static_cast<const T*>(x), weight, rows, features, eps, static_cast<T*>(y));
-            });
-          },
-          [](const void* x, const void* change, const float* weight, FloatType type, std::int64_t rows,
-             std::int64_t features, float eps, void* sum, void* y) {
-            with_element(type, [&]<class T>(T*) {
-              add_rms_norm_rows<L>(static_cast<const T*>(x), static_cast<const T*>(change), weight, rows, features, eps,
-                                   static_cast<T*>(sum), static_cast<T*>(y));
-            });
-          },
-          [](const void* x, const float* weight, const void* dy, const void* dsum, FloatType type, std::int64_t rows,
-             std::int64_t features, float eps, void* dx, float* dweight) {
-            with_element(type, [&]<class T>(T*) {
-              rms_norm_backward_rows<L>(static_cast<const T*>(x), weight, static_cast<const T*>(dy),
-                                        static_cast<const T*>(dsum), rows, features, eps, static_cast<T*>(dx), dweight);
-            });
-          },
-          [](const GatedInput& in, std::int64_t count, FloatType type, void* y, std::uint16_t* kept_gate,
-             std::uint16_t* kept_up) {
-            with_elements(in.type, type, [&]<class In, class Out>(In*, Out*) {
-              swiglu_values<L>(static_cast<const In*>(in.gate), static_cast<const In*>(in.up), count,
+  return {
+      [](const void* x, const float* weight, FloatType type, std::int64_t rows, std::int64_t features,
+         const RmsRule& rule, void* y) {
+        with_element(type, [&]<class T>(T*) {
+          rms_norm_rows<L>(static_cast<const T*>(x), weight, rows, features, rule, static_cast<T*>(y));
+        });
+      },
+      [](const void* x, const void* change, const float* weight, FloatType type, std::int64_t rows,
+         std::int64_t features, const RmsRule& rule, void* sum, void* y) {
+        with_element(type, [&]<class T>(T*) {
+          add_rms_norm_rows<L>(static_cast<const T*>(x), static_cast<const T*>(change), weight, rows, features, rule,
+                               static_cast<T*>(sum), static_cast<T*>(y));
+        });
+      },
+      [](const void* x, const float* weight, const void* dy, const void* dsum, FloatType type, std::int64_t rows,
+         std::int64_t features, float eps, void* dx, float* dweight) {
+        with_element(type, [&]<class T>(T*) {
+          rms_norm_backward_rows<L>(static_cast<const T*>(x), weight, static_cast<const T*>(dy),
+                                    static_cast<const T*>(dsum), rows, features, eps, static_cast<T*>(dx), dweight);
+        });
+      },
+      [](const GatedInput& in, Gate f, std::int64_t count, FloatType type, void* y, std::uint16_t* kept_gate,
+         std::uint16_t* kept_up) {
+        with_gate(f, [&]<class F>(F) {
+          with_elements(in.type, type, [&]<class In, class Out>(In*, Out*) {
+            gated_values<L, F>(static_cast<const In*>(in.gate), static_cast<const In*>(in.up), count,
                                static_cast<Out*>(y), kept_gate, kept_up);
-            });
-          },
-          [](const GatedInput& in, const void* dy, FloatType type, std::int64_t count, void* dgate, void* dup) {
-            with_elements(in.type, type, [&]<class In, class Out>(In*, Out*) {
-              swiglu_backward_values<L>(static_cast<const In*>(in.gate), static_cast<const In*>(in.up),
-                                        static_cast<const Out*>(dy), count, static_cast<Out*>(dgate),
-                                        static_cast<Out*>(dup));
-            });
-          },
-          [](const void* x, const float* cosine, const float* sine, FloatType type, const RotaryShape& shape,
-             bool inverse, void* y) {
-            with_element(type, [&]<class T>(T*) {
-              rotary_rows<L>(static_cast<const T*>(x), cosine, sine, shape, inverse, static_cast<T*>(y));
-            });
-          },
-          dropout_row_of<L, false>,
-          dropout_row_of<L, true>,
-          cross_entropy_rows<L>,
-          adam_values<L>,
-          sum_of_squares<L>};
+          });
+        });
+      },
+      [](const GatedInput& in, Gate f, const void* dy, FloatType type, std::int64_t count, const GatedGradient& out) {
+        with_gate(f, [&]<class F>(F) {
+          with_elements(in.type, type, [&]<class In, class Out>(In*, Out*) {
+            gated_backward_values<L, F>(static_cast<const In*>(in.gate), static_cast<const In*>(in.up),
+                                        static_cast<const Out*>(dy), count, static_cast<Out*>(out.gate),
+                                        static_cast<Out*>(out.up));
+          });
+        });
+      },
+      [](const void* x, const float* cosine, const float* sine, FloatType type, const RotaryShape& shape, bool inverse,
+         void* y) {
+        with_element(type, [&]<class T>(T*) {
+          rotary_rows<L>(static_cast<const T*>(x), cosine, sine, shape, inverse, static_cast<T*>(y));
+        });
+      },
+      dropout_row_of<L, false>,
+      dropout_row_of<L, true>,
+      cross_entropy_rows<L>,
+      adam_values<L>,
+      sum_of_squares<L>};
 }
 
 }  // namespace

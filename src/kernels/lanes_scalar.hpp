@@ -30,6 +30,7 @@ struct ScalarLanes {
   static Float square_root(Float x) { return std::sqrt(x); }
   static Float exponential(Float x) { return std::exp(x); }
   static Float exponential_in_range(Float x) { return std::exp(x); }
+  static Float tanh(Float x) { return std::tanh(x); }
   static float sum(Float x) { return x; }
   static Float max(Float a, Float b) { return a > b ? a : b; }
   static float greatest(Float x) { return x; }

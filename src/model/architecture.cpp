@@ -2,6 +2,7 @@
 #include "model/architecture.hpp"
 
 #include <algorithm>
+#include <map>
 
 #include "base/error.hpp"
 #include "base/files.hpp"
@@ -19,11 +20,6 @@ constexpr int64_t kLargestSize = int64_t{1} << 22;
 constexpr int64_t kLargestVocabulary = int64_t{1} << 24;
 constexpr int64_t kMostLayers = int64_t{1} << 14;
 constexpr int64_t kMostPositions = int64_t{1} << 40;
-
-const std::vector<Family>& families() {
-  static const std::vector<Family> table{llama_family(), mistral_family(), qwen2_family(), qwen3_family()};
-  return table;
-}
 
 const Family* find_family(const std::string& name) {
   const auto found =
@@ -52,15 +48,24 @@ const Family& family_of(const ConfigReader& config) {
                                         near.empty() ? "" : fmt::format(" (did you mean '{}'?)", near), known_list()));
 }
 
-void read_sizes(const ConfigReader& config, const FamilyDefaults& defaults, Architecture& architecture) {
-  auto& a = architecture;
-  a.hidden_size = config.required_size("hidden_size", kLargestSize);
-  a.intermediate_size = config.required_size("intermediate_size", kLargestSize);
-  a.layers = config.required_size("num_hidden_layers", kMostLayers);
-  a.heads = config.required_size("num_attention_heads", kLargestSize);
-  a.vocabulary = config.required_size("vocab_size", kLargestVocabulary);
-  a.max_positions = config.size("max_position_embeddings", defaults.max_positions, kMostPositions);
+ActivationKind read_activation(const ConfigReader& config, const FamilyDefaults& defaults) {
+  static const std::map<std::string, ActivationKind> known{
+      {"silu", ActivationKind::silu},          {"swish", ActivationKind::silu},
+      {"gelu", ActivationKind::gelu},          {"gelu_pytorch_tanh", ActivationKind::gelu_tanh},
+      {"gelu_new", ActivationKind::gelu_tanh}, {"gelu_fast", ActivationKind::gelu_tanh}};
+  const auto& key = defaults.activation_key;
+  if (!config.has(key)) return defaults.activation;
+  const auto name = config.text(key, "");
+  const auto found = known.find(name);
+  if (found != known.end()) return found->second;
+  std::vector<std::string> names;
+  for (const auto& [known_name, kind] : known) names.push_back(known_name);
+  config.fail(key, fmt::format("is '{}', which is not supported. Known: {}", name, join(names, ", ")));
+}
 
+AttentionSpec read_attention(const ConfigReader& config, const FamilyDefaults& defaults, int64_t hidden_size) {
+  AttentionSpec a;
+  a.heads = config.required_size("num_attention_heads", kLargestSize);
   // An absent key means the family's default, a null one "as many as heads".
   const bool family_default = defaults.kv_heads > 0 && !config.holds_null("num_key_value_heads");
   a.kv_heads = config.size("num_key_value_heads", family_default ? defaults.kv_heads : a.heads, kLargestSize);
@@ -70,12 +75,12 @@ void read_sizes(const ConfigReader& config, const FamilyDefaults& defaults, Arch
         fmt::format("is {}{}, but must divide num_attention_heads ({})", a.kv_heads,
                     config.has("num_key_value_heads") ? "" : " (the family's default, as the key is absent)", a.heads));
   }
-  if (!config.has("head_dim") && defaults.head_dim == 0 && a.hidden_size % a.heads != 0) {
+  if (!config.has("head_dim") && defaults.head_dim == 0 && hidden_size % a.heads != 0) {
     config.fail("hidden_size", fmt::format("is {}, which is no multiple of num_attention_heads ({}), and head_dim is "
                                            "not given",
-                                           a.hidden_size, a.heads));
+                                           hidden_size, a.heads));
   }
-  const int64_t head_dim = defaults.head_dim > 0 ? defaults.head_dim : std::max<int64_t>(a.hidden_size / a.heads, 1);
+  const int64_t head_dim = defaults.head_dim > 0 ? defaults.head_dim : std::max<int64_t>(hidden_size / a.heads, 1);
   a.head_dim = config.size("head_dim", head_dim, kLargestSize);
   if (a.head_dim % 2 != 0) {
     config.fail("head_dim", fmt::format("is {}, but rotary embedding needs an even number", a.head_dim));
@@ -83,13 +88,27 @@ void read_sizes(const ConfigReader& config, const FamilyDefaults& defaults, Arch
   if (a.query_size() > kLargestSize) {
     config.fail("head_dim", fmt::format("is {}: times {} heads that is not plausible", a.head_dim, a.heads));
   }
+  return a;
 }
 
-void check_activation(const ConfigReader& config) {
-  const auto name = config.text("hidden_act", "silu");
-  if (name != "silu" && name != "swish") {
-    config.fail("hidden_act", fmt::format("is '{}', but only 'silu' is supported for this model type", name));
-  }
+/// A Llama of the config's sizes, with the family's defaults.
+void read_common(const ConfigReader& config, const FamilyDefaults& defaults, Architecture& architecture) {
+  auto& a = architecture;
+  a.hidden_size = config.required_size("hidden_size", kLargestSize);
+  LayerSpec layer;
+  layer.mlp.intermediate_size = config.required_size("intermediate_size", kLargestSize);
+  const auto layers = config.required_size("num_hidden_layers", kMostLayers);
+  layer.attention = read_attention(config, defaults, a.hidden_size);
+  a.vocabulary = config.required_size("vocab_size", kLargestVocabulary);
+  a.max_positions = config.size("max_position_embeddings", defaults.max_positions, kMostPositions);
+  layer.mlp.activation = read_activation(config, defaults);
+  const auto eps = config.positive_number(defaults.norm_eps_key, defaults.norm_eps);
+  layer.before_attention = NormSpec{"input_layernorm", defaults.norm, eps};
+  layer.before_mlp = NormSpec{"post_attention_layernorm", defaults.norm, eps};
+  a.head.norm = {"norm", defaults.norm, eps};
+  a.layers.assign(static_cast<std::size_t>(layers), layer);
+  a.ropes = {{read_rope_config(config, defaults, layer.attention.head_dim, a.max_positions), layer.attention.head_dim}};
+  a.tied_embeddings = config.flag("tie_word_embeddings", defaults.tied_embeddings);
 }
 
 std::string read_dtype(const ConfigReader& config) {
@@ -127,9 +146,12 @@ void warn_about(const ConfigReader& config) {
     spdlog::warn("{}: auto_map names Python code; it is never run. The built-in '{}' model is used", config.origin(),
                  config.text("model_type", ""));
   }
-  if (config.number("attention_dropout", 0.0) > 0.0) {
-    spdlog::warn("{}: attention_dropout is {}, but Lorica applies no dropout inside attention", config.origin(),
-                 config.number("attention_dropout", 0.0));
+  for (const char* key : {"attention_dropout", "resid_pdrop", "embd_pdrop", "residual_dropout", "embedding_dropout"}) {
+    const auto share = config.number(key, 0.0);
+    if (share > 0.0) {
+      spdlog::warn("{}: {} is {}, but Lorica drops nothing out but the adapter's input (--lora_dropout)",
+                   config.origin(), key, share);
+    }
   }
 }
 
@@ -140,16 +162,12 @@ Architecture parse_architecture(const nlohmann::json& config_json, const std::st
   const auto& family = family_of(config);
   Architecture architecture;
   architecture.family = family.name;
-  read_sizes(config, family.defaults, architecture);
-  check_activation(config);
-  architecture.rms_norm_eps = config.positive_number("rms_norm_eps", 1e-6);
+  architecture.default_targets = family.default_targets;
+  read_common(config, family.defaults, architecture);
   architecture.initializer_range = config.number("initializer_range", 0.02);
   if (architecture.initializer_range < 0.0) config.fail("initializer_range", "must not be negative");
-  architecture.tied_embeddings = config.flag("tie_word_embeddings", false);
   architecture.dtype = read_dtype(config);
   architecture.eos_ids = read_eos(config, family.defaults.eos_ids);
-  architecture.rope = read_rope_config(config, architecture.head_dim, architecture.max_positions);
-  architecture.sliding_window.assign(static_cast<std::size_t>(architecture.layers), 0);
   family.read(config, architecture);
   architecture.raw = config_json;
   warn_about(config);
@@ -175,12 +193,6 @@ std::vector<std::string> known_families() {
   std::vector<std::string> names;
   for (const auto& family : families()) names.push_back(family.name);
   return names;
-}
-
-std::vector<std::string> default_target_modules(const std::string& family) {
-  const auto* found = find_family(family);
-  if (found == nullptr) raise<ModelError>("no model family '{}'. Known: {}", family, known_list());
-  return found->default_targets;
 }
 
 }  // namespace lorica::model

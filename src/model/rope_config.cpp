@@ -16,9 +16,12 @@ const char* settings_key(const ConfigReader& config) {
   return nullptr;
 }
 
-RopeType read_type(const ConfigReader& settings) {
+RopeType read_type(const ConfigReader& settings, const FamilyDefaults& defaults) {
   const char* key = settings.has("rope_type") ? "rope_type" : "type";
-  const auto name = settings.text(key, "default");
+  auto name = settings.text(key, "default");
+  if (const auto alias = defaults.rope_type_aliases.find(name); alias != defaults.rope_type_aliases.end()) {
+    name = alias->second;
+  }
   const auto type = parse_rope_type(name);
   if (type) return *type;
   const auto near = nearest_name(name, rope_type_names());
@@ -42,7 +45,8 @@ void read_factor_list(const ConfigReader& settings, const char* key, int64_t exp
   need(settings, key, RopeType::longrope);
   list = settings.numbers(key);
   if (static_cast<int64_t>(list.size()) != expected) {
-    settings.fail(key, fmt::format("holds {} numbers, but half of head_dim is {}", list.size(), expected));
+    settings.fail(key,
+                  fmt::format("holds {} numbers, but half of the rotated dimensions is {}", list.size(), expected));
   }
   for (const double value : list) {
     if (!(value > 0.0)) settings.fail(key, fmt::format("holds {}: every factor must be greater than 0", value));
@@ -76,35 +80,44 @@ void refuse_nested(const ConfigReader& settings) {
   }
 }
 
-/// None of the families here rotates a part of a head only; transformers would fail or ignore it.
-void refuse_partial(const ConfigReader& reader) {
-  const double share = reader.number("partial_rotary_factor", 1.0);
-  if (share != 1.0) {
-    reader.fail("partial_rotary_factor", fmt::format("is {}: this model family rotates whole heads (1.0)", share));
+/// The rotated share of a head, which `fallback` is if the key is absent.
+double read_partial(const ConfigReader& reader, const FamilyDefaults& defaults, int64_t head_dim, double fallback) {
+  const char* key = "partial_rotary_factor";
+  const double share = reader.number(key, fallback);
+  if (!defaults.partial_rotary_factor) {
+    if (share != 1.0) reader.fail(key, fmt::format("is {}: this model family rotates whole heads (1.0)", share));
+    return share;
   }
+  const auto rotated = static_cast<int64_t>(static_cast<double>(head_dim) * share);
+  if (!(share > 0.0 && share <= 1.0) || rotated < 2 || rotated % 2 != 0) {
+    reader.fail(key, fmt::format("is {}: of {} dimensions of a head an even number must be rotated", share, head_dim));
+  }
+  return share;
 }
 
 }  // namespace
 
-RopeConfig read_rope_config(const ConfigReader& config, int64_t head_dim, int64_t max_positions) {
+RopeConfig read_rope_config(const ConfigReader& config, const FamilyDefaults& defaults, int64_t head_dim,
+                            int64_t max_positions) {
   RopeConfig rope;
-  rope.theta = config.positive_number("rope_theta", rope.theta);
-  refuse_partial(config);
+  rope.theta = config.positive_number("rope_theta", defaults.rope_theta);
+  rope.partial_rotary_factor = read_partial(config, defaults, head_dim, defaults.partial_rotary_factor.value_or(1.0));
   const char* key = settings_key(config);
   if (key == nullptr) return rope;
 
   const auto settings = config.child(key);
   refuse_nested(settings);
-  refuse_partial(settings);
-  rope.type = read_type(settings);
+  rope.partial_rotary_factor = read_partial(settings, defaults, head_dim, rope.partial_rotary_factor);
+  rope.type = read_type(settings, defaults);
   rope.theta = settings.positive_number("rope_theta", rope.theta);
   read_factor(settings, rope);
 
   const bool scaled = rope.type == RopeType::yarn || rope.type == RopeType::longrope || rope.type == RopeType::llama3;
   if (!scaled) return rope;
   const char* original = "original_max_position_embeddings";
+  const auto fallback = defaults.original_max_positions > 0 ? defaults.original_max_positions : max_positions;
   rope.original_max_positions =
-      config.size(original, settings.size(original, max_positions, kMostPositions), kMostPositions);
+      config.size(original, settings.size(original, fallback, kMostPositions), kMostPositions);
   if (rope.type != RopeType::llama3 && settings.has("attention_factor")) {
     rope.attention_factor = settings.positive_number("attention_factor", 1.0);
   }
@@ -112,8 +125,9 @@ RopeConfig read_rope_config(const ConfigReader& config, int64_t head_dim, int64_
   if (rope.type == RopeType::llama3) read_llama3(settings, rope);
   if (rope.type == RopeType::longrope) {
     if (rope.original_max_positions < 2) config.fail(original, "must be at least 2 for rope type 'longrope'");
-    read_factor_list(settings, "short_factor", head_dim / 2, rope.short_factor);
-    read_factor_list(settings, "long_factor", head_dim / 2, rope.long_factor);
+    const auto half = static_cast<int64_t>(static_cast<double>(head_dim) * rope.partial_rotary_factor) / 2;
+    read_factor_list(settings, "short_factor", half, rope.short_factor);
+    read_factor_list(settings, "long_factor", half, rope.long_factor);
   }
   return rope;
 }

@@ -21,19 +21,19 @@ at::Tensor BlockWeights::tensor_or_none(const std::string& name) const {
 }
 
 std::vector<at::Tensor> BlockWeights::linears(const std::vector<std::string>& modules, const Value& x,
-                                              const Sequences& sequences) const {
+                                              const Pass& pass) const {
   std::vector<LinearMember> members;
   for (const auto& module : modules) {
     LinearMember member{at(module + ".weight"), tensor_or_none(module + ".bias"), std::nullopt};
     const auto adapter = adapters_.find(module);
-    if (adapter != adapters_.end()) member.low_rank = adapter->second->low_rank(module, *this, sequences);
+    if (pass.adapters && adapter != adapters_.end()) member.low_rank = adapter->second->low_rank(module, *this, pass);
     members.push_back(std::move(member));
   }
   return linear_group(x, members);
 }
 
-at::Tensor BlockWeights::linear(const std::string& module, const Value& x, const Sequences& sequences) const {
-  return linears({module}, x, sequences).front();
+at::Tensor BlockWeights::linear(const std::string& module, const Value& x, const Pass& pass) const {
+  return linears({module}, x, pass).front();
 }
 
 }  // namespace lorica::model

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "model/activation.hpp"
+#include "model/batch.hpp"
 #include "model/ops/kept.hpp"
 #include "quant/weight.hpp"
 
@@ -29,8 +29,7 @@ class LinearAdapter {
  public:
   virtual ~LinearAdapter() = default;
   /// `module` is the linear's local name ("self_attn.q_proj"); the adapter's own tensors come from `weights`.
-  virtual LowRank low_rank(const std::string& module, const BlockWeights& weights,
-                           const Sequences& sequences) const = 0;
+  virtual LowRank low_rank(const std::string& module, const BlockWeights& weights, const Pass& pass) const = 0;
 };
 
 /// One parameter as acquired from a ParameterStore.
@@ -54,11 +53,11 @@ class BlockWeights {
   at::Tensor tensor(const std::string& name) const;
   /// The same, undefined if there is none (biases).
   at::Tensor tensor_or_none(const std::string& name) const;
-  /// y = x Wᵀ + b of the layer `module` ("self_attn.q_proj"), with its adapter if it has one: x [T, in] -> [T, out].
-  at::Tensor linear(const std::string& module, const Value& x, const Sequences& sequences) const;
+  /// y = x Wᵀ + b of the layer `module` ("self_attn.q_proj"), with its adapter if it has one and the pass wants it:
+  /// x [T, in] -> [T, out].
+  at::Tensor linear(const std::string& module, const Value& x, const Pass& pass) const;
   /// The same for several layers that read one input, which is cheaper together.
-  std::vector<at::Tensor> linears(const std::vector<std::string>& modules, const Value& x,
-                                  const Sequences& sequences) const;
+  std::vector<at::Tensor> linears(const std::vector<std::string>& modules, const Value& x, const Pass& pass) const;
 
  private:
   std::map<std::string, Weight> weights_;

@@ -106,7 +106,7 @@ def test_where_a_step_goes(lorica, training, output):
                                                 "layer 1: backward", "layer 0: backward", "optimizer", "metrics")]
         assert order == sorted(order)
     operations = {span["name"]: span for span in trace.spans}
-    for operation in ("linear", "attention", "rms_norm", "rotary", "swiglu", "linear_cross_entropy"):
+    for operation in ("linear", "attention", "rms_norm", "rotary", "gated", "linear_cross_entropy"):
         assert any("forward" in scope or scope == "head and loss" for scope in ancestors(trace.named(f"lorica::{operation}")[0])), operation
     assert "layer 0: backward" in ancestors(operations["lorica::attention_backward"])
 
@@ -168,7 +168,7 @@ def test_what_is_written_is_what_is_asked_for(lorica, training, output):
     assert all(int(microseconds) >= 1 for _, _, microseconds in stacks)
     assert "step 3;forward of micro-batch 1;layer 0: forward;lorica::linear" in {stack for stack, _, _ in stacks}
     # Two layers of width 64: the shape of each operation's input stands beside its name.
-    assert re.search(r"lorica::swiglu  \[\d+, 192\]", (folder / "rank0_key_averages.txt").read_text())
+    assert re.search(r"lorica::gated  \[\d+, 192\]", (folder / "rank0_key_averages.txt").read_text())
 
 
 def test_the_timeline_of_memory(lorica, training, output):

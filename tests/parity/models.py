@@ -8,6 +8,7 @@ a missing or misplaced one shows. Nothing here needs a network.
 import json
 import os
 import shutil
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,7 +16,6 @@ import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 REPOSITORY = Path(__file__).resolve().parents[2]
 BOS, EOS, PAD, UNKNOWN = "<s>", "</s>", "<pad>", "<unk>"
 
@@ -23,11 +23,46 @@ _CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}<|{{ message['role'] }}|>\n{{ message['content'] }}{{ eos_token }}\n"
     "{% endfor %}{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
 )
-_CONFIGS = {
-    "llama": transformers.LlamaConfig,
-    "mistral": transformers.MistralConfig,
-    "qwen2": transformers.Qwen2Config,
-    "qwen3": transformers.Qwen3Config,
+
+
+@dataclass(frozen=True)
+class Family:
+    """A row of the parity suite: how a tiny model of the family is made, and what else of it is compared."""
+    config: type
+    settings: dict = field(default_factory=dict)  # of config.json, beside or in place of those of every family
+    options: tuple = ()  # more settings, each compared on its own
+    targets: tuple = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    norm: float = 1.0  # what norm weights are drawn around: that which changes nothing
+    ropes: tuple = ("linear_rope", "yarn", "llama3_rope", "dynamic_rope")  # of test_logits.VARIANTS
+
+
+_LONGROPE = {"rope_type": "longrope", "rope_theta": 10000.0, "original_max_position_embeddings": 32}
+
+
+def longrope(half: int) -> dict:
+    return {**_LONGROPE, "short_factor": [1.0 + 0.1 * i for i in range(half)], "long_factor": [2.0 + 0.5 * i for i in range(half)]}
+
+
+FAMILIES = {
+    "llama": Family(transformers.LlamaConfig, options=(
+        {"attention_bias": True, "mlp_bias": True}, {"num_key_value_heads": 4, "head_dim": 32}, {"num_key_value_heads": 1},
+        {"hidden_act": "gelu"}, {"max_position_embeddings": 64, "rope_parameters": longrope(8)})),
+    "mistral": Family(transformers.MistralConfig, {"sliding_window": None}, ({"sliding_window": 9},)),
+    "qwen2": Family(transformers.Qwen2Config, options=({"use_sliding_window": True, "sliding_window": 7, "max_window_layers": 1, "layers": 3},)),
+    # heads · head_dim ≠ hidden_size, as in the smaller published ones
+    "qwen3": Family(transformers.Qwen3Config, {"head_dim": 32}, ({"attention_bias": True},)),
+    "phi3": Family(transformers.Phi3Config, {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}}, (
+        {"sliding_window": 9, "num_key_value_heads": 4},
+        {"rope_parameters": {"rope_type": "default", "rope_theta": 500.0, "partial_rotary_factor": 1.0}},
+        {"max_position_embeddings": 64, "original_max_position_embeddings": 32, "rope_parameters": {**longrope(6), "partial_rotary_factor": 0.75}},
+        {"max_position_embeddings": 512, "original_max_position_embeddings": 128, "rope_parameters": longrope(8)},
+    ), targets=("qkv_proj", "o_proj", "gate_up_proj", "down_proj"), ropes=()),
+    # Caps that bind, a scale that isn't the heads', windows in layers 0 and 2, a multiplier that no 16-bit number is.
+    "gemma2": Family(transformers.Gemma2Config, {
+        "head_dim": 32, "sliding_window": 9, "query_pre_attn_scalar": 24, "attn_logit_softcapping": 4.0, "final_logit_softcapping": 6.0,
+        "layers": 3, "pad_token_id": 3}, (
+        {"attn_logit_softcapping": None, "final_logit_softcapping": None}, {"attention_bias": True, "layer_types": ["full_attention"] * 3},
+        {"hidden_size": 72, "head_dim": 20}), norm=0.0),
 }
 _WORDS = (
     "the a of to and in is it you that he was for on are with as his they be at one have this from or had by hot but some "
@@ -99,13 +134,12 @@ def make_tokenizer(folder: Path, vocabulary: int = 320, chat_template: str | Non
     return folder
 
 
-def make_config(family: str, layers: int = 2, vocabulary: int = 320, tied: bool = False, **overrides):
+def make_config(family: str, layers: int | None = None, vocabulary: int = 320, tied: bool = False, **overrides):
     """A config of `family`. `overrides` are config.json's own keys (rope_parameters, sliding_window, head_dim, …)."""
     settings = {
         "vocab_size": vocabulary,
         "hidden_size": 64,
         "intermediate_size": 176,
-        "num_hidden_layers": layers,
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
         "max_position_embeddings": 512,
@@ -116,16 +150,15 @@ def make_config(family: str, layers: int = 2, vocabulary: int = 320, tied: bool 
         "rms_norm_eps": 1e-5,
         "initializer_range": 0.02,
     }
-    if family == "qwen3":
-        settings["head_dim"] = 32  # heads · head_dim ≠ hidden_size, as in the smaller published ones
-    if family == "mistral":
-        settings["sliding_window"] = None
-    settings.update(overrides)
-    return _CONFIGS[family](**settings)
+    own = {**FAMILIES[family].settings, **overrides}
+    own_layers = own.pop("layers", 2)
+    settings["num_hidden_layers"] = own_layers if layers is None else layers
+    settings.update(own)
+    return FAMILIES[family].config(**settings)
 
 
-def randomize(model: torch.nn.Module, seed: int = 0, std: float = 0.12) -> None:
-    """Draws every parameter anew: matrices N(0, std), norms around 1, biases around 0 but not there."""
+def randomize(model: torch.nn.Module, seed: int = 0, std: float = 0.12, norm: float = 1.0) -> None:
+    """Draws every parameter anew: matrices N(0, std), norms around `norm`, biases around 0 but not there."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in sorted(model.named_parameters()):
@@ -133,13 +166,13 @@ def randomize(model: torch.nn.Module, seed: int = 0, std: float = 0.12) -> None:
             if name.endswith("bias"):
                 values = 0.3 * noise
             elif "norm" in name:
-                values = 1.0 + 0.25 * noise
+                values = norm + 0.25 * noise
             else:
                 values = std * noise
             parameter.copy_(values)
 
 
-def make_model(family: str, path, *, layers: int = 2, vocabulary: int = 320, dtype: str = "float32", seed: int = 0,
+def make_model(family: str, path, *, layers: int | None = None, vocabulary: int = 320, dtype: str = "float32", seed: int = 0,
                std: float = 0.12, tied: bool = False, sharded: bool = False, tokenizer: bool = True, **overrides) -> Path:
     """Writes a model folder (config.json, safetensors, tokenizer) and returns it.
 
@@ -150,7 +183,7 @@ def make_model(family: str, path, *, layers: int = 2, vocabulary: int = 320, dty
     folder.mkdir(parents=True)
     config = make_config(family, layers=layers, vocabulary=vocabulary, tied=tied, **overrides)
     model = transformers.AutoModelForCausalLM.from_config(config)
-    randomize(model, seed, std)
+    randomize(model, seed, std, FAMILIES[family].norm)
     model = model.to(getattr(torch, dtype))
     model.config.dtype = getattr(torch, dtype)
     model.save_pretrained(folder, max_shard_size="100KB" if sharded else "5GB")

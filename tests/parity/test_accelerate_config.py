@@ -4,7 +4,7 @@ import json
 import pytest
 from accelerate.commands.config.config_args import ClusterConfig
 
-from models import FAMILIES, make_model
+from models import make_model
 from runner import lorica, refused
 
 FSDP1 = {
@@ -23,7 +23,7 @@ FSDP2 = {
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return make_model(FAMILIES[0], tmp_path_factory.mktemp("model"), layers=2, dtype="float32")
+    return make_model("llama", tmp_path_factory.mktemp("model"), layers=2, dtype="float32")
 
 
 def written(folder, **fields):

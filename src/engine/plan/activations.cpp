@@ -2,62 +2,40 @@
 
 #include <algorithm>
 
+#include "model/layer_costs.hpp"
+
 namespace lorica::engine {
 namespace {
 
 using config::Recompute;
 
-/// Numbers a token.
-struct Sizes {
-  explicit Sizes(const model::Architecture& a)
-      : hidden(static_cast<std::uint64_t>(a.hidden_size)),
-        query(static_cast<std::uint64_t>(a.query_size())),
-        key(static_cast<std::uint64_t>(a.kv_size())),
-        wide(static_cast<std::uint64_t>(a.intermediate_size)) {}
-  std::uint64_t hidden, query, key, wide;
-};
-
-bool keeps_input(const BlockShape& block, std::initializer_list<const char*> modules) {
-  return std::any_of(modules.begin(), modules.end(),
-                     [&](const char* module) { return block.kept_inputs.contains(module); });
-}
-
-/// What autograd and our own functions hold of one layer beyond its input, bytes a token.
-std::uint64_t graph_bytes(const ModelShape& model, const BlockShape& block, const BatchShape& batch, bool selective) {
-  const Sizes n(model.architecture);
-  // Attention holds q, k, v and its output; where it takes one sequence at a time, they are put together into one more.
-  std::uint64_t numbers = 2 * n.query + 2 * n.key;
-  if (!model.ragged_attention && batch.sequences > 1 && keeps_input(block, {"self_attn.o_proj"})) numbers += n.query;
-  if (model.architecture.qk_norm) numbers += n.query + n.key;
-  numbers += n.hidden;  // between attention and feed-forward
-  if (!selective) {
-    if (keeps_input(block, {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"})) numbers += n.hidden;
-    if (keeps_input(block, {"mlp.gate_proj", "mlp.up_proj"})) numbers += n.hidden;
-    if (keeps_input(block, {"mlp.down_proj"})) numbers += n.wide;
-  }
-  for (const auto& [module, rank] : block.kept_inputs) numbers += rank;
-  const auto& widths = model.widths;
-  return numbers * widths.compute + 2 * n.wide * (selective ? widths.wide : widths.compute);  // gate and up
+/// What of a run the layer's parts ask for.
+model::RunFacts facts_of(const ModelShape& model, const BlockShape& block, const BatchShape& batch, Recompute policy) {
+  model::RunFacts facts;
+  facts.selective = policy == Recompute::selective;
+  facts.dropout = batch.dropout > 0 && !model.full;
+  facts.joins_sequences = !model.ragged_attention && batch.sequences > 1;
+  facts.keeps_input = [&block](const std::string& module) { return block.kept_inputs.contains(module); };
+  return facts;
 }
 
 }  // namespace
 
 LayerMemory layer_memory(const ModelShape& model, const BlockShape& block, const BatchShape& batch, Recompute policy) {
-  const Sizes n(model.architecture);
-  const auto width = model.widths.compute * batch.tokens;
-  const auto softmax = batch.tokens * static_cast<std::uint64_t>(model.architecture.heads) * 4;
-  const bool dropout = batch.dropout > 0 && !model.full;
-  const auto dense = block.largest_dense * model.widths.compute;
+  const auto facts = facts_of(model, block, batch, policy);
+  const auto costs = model::layer_costs(model.architecture, block.layer, facts);
+  const auto& widths = model.widths;
+  auto numbers = costs.held.compute;
+  for (const auto& [module, rank] : block.kept_inputs) numbers += rank;
+  const auto graph = numbers * widths.compute + costs.held.wide * (facts.selective ? widths.wide : widths.compute) +
+                     costs.held.float32 * 4;
+  const auto width = widths.compute * batch.tokens;
+  const auto dense = block.largest_dense * widths.compute;
   LayerMemory memory;
-  memory.input = n.hidden * width;
-  const bool selective = policy == Recompute::selective;
-  const auto graph = graph_bytes(model, block, batch, selective) * batch.tokens + softmax;
-  (policy == Recompute::recompute ? memory.rebuilt : memory.kept) = graph;
-  // Feed-forward holds its input, the normed one, gate, up, their product and the result; the sum is one more.
-  memory.forward = (4 * n.hidden + (dropout ? 4 : 3) * n.wide) * width + dense;
-  // The gradient of the output, of the product, of gate and up. Adapters with dropout need two more of the product's.
-  const std::uint64_t product = dropout ? 3 : 1;
-  memory.backward = (n.hidden + std::max<std::uint64_t>(3, product + (selective ? 1 : 0)) * n.wide) * width + dense;
+  memory.input = static_cast<std::uint64_t>(model.architecture.hidden_size) * width;
+  (policy == Recompute::recompute ? memory.rebuilt : memory.kept) = graph * batch.tokens;
+  memory.forward = costs.peaks.forward * width + dense;
+  memory.backward = costs.peaks.backward * width + dense;
   return memory;
 }
 
@@ -66,9 +44,13 @@ std::uint64_t loss_memory(const ModelShape& model, const BatchShape& batch, std:
   const auto hidden = static_cast<std::uint64_t>(a.hidden_size), vocabulary = static_cast<std::uint64_t>(a.vocabulary);
   const auto& widths = model.widths;
   const bool converts = !widths.products_in_place && widths.stored != widths.compute;
-  const auto budget = widths.products_in_place ? logits_bytes : converts ? logits_bytes / 4 : logits_bytes / 2;
+  const bool capped = a.head.softcap > 0;  // slopes beside the logits
+  const auto budget = (widths.products_in_place ? logits_bytes
+                       : converts               ? logits_bytes / 4
+                                                : logits_bytes / 2) /
+                      (capped ? 2 : 1);
   const auto rows = std::clamp<std::uint64_t>(budget / (vocabulary * 4), 1, std::max<std::uint64_t>(batch.tokens, 1));
-  auto scratch = rows * vocabulary * 4;
+  auto scratch = rows * vocabulary * (capped ? 8 : 4);
   if (converts) scratch += std::min(logits_bytes / 2, vocabulary * hidden * 4) * widths.compute / 4;
   if (widths.compute != 4) scratch += rows * vocabulary * widths.compute;
   // The rows with a label, normed, and their gradient.
@@ -88,7 +70,9 @@ std::uint64_t head_gradient_memory(const ModelShape& model) {
 }
 
 std::uint64_t batch_memory(const ModelShape& model, const BatchShape& batch) {
-  return batch.tokens * (static_cast<std::uint64_t>(model.architecture.head_dim) * 4 + 40);
+  std::uint64_t rotary = 0;  // cos and sin of half a head each
+  for (const auto& rope : model.architecture.ropes) rotary += static_cast<std::uint64_t>(rope.head_dim) * 4;
+  return batch.tokens * (rotary + 40);
 }
 
 }  // namespace lorica::engine

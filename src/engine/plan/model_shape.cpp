@@ -8,6 +8,7 @@
 #include "io/hub.hpp"
 #include "kernels/attention.hpp"
 #include "kernels/mode.hpp"
+#include "model/layer_costs.hpp"
 #include "quant/format.hpp"
 
 namespace lorica::engine {
@@ -26,6 +27,12 @@ at::Device device_of(DeviceKind kind) {
 /// A CPU whose instructions our kernels are written for.
 bool has_kernels(DeviceKind device) {
   return device == DeviceKind::cpu && kernels::has_kernels();
+}
+
+bool kernels_take_heads(const model::Architecture& architecture) {
+  return std::ranges::all_of(architecture.layers, [](const model::LayerSpec& layer) {
+    return kernels::attention_takes_head_size(layer.attention.head_dim);
+  });
 }
 
 Widths widths_of(const config::Config& config, DeviceKind device) {
@@ -79,7 +86,7 @@ ModelShape describe_model(const config::Config& config, DeviceKind device) {
   shape.architecture = model::read_architecture(io::find_model(config.model_name));
   shape.widths = widths_of(config, device);
   shape.full = config.train_type == config::TrainType::full;
-  shape.ragged_attention = has_kernels(device) && kernels::attention_takes_head_size(shape.architecture.head_dim);
+  shape.ragged_attention = has_kernels(device) && kernels_take_heads(shape.architecture);
   const bool adam = config.optimizer == config::OptimizerKind::adamw || config.optimizer == config::OptimizerKind::adam;
   const auto trained_width = shape.full ? shape.widths.stored : shape.widths.adapter;
   shape.fused_update = has_kernels(device) && adam && trained_width == 4;
@@ -88,6 +95,8 @@ ModelShape describe_model(const config::Config& config, DeviceKind device) {
   for (const auto& spec : specs) {
     BlockShape block;
     block.kind = spec.kind;
+    block.layer = spec.layer;
+    block.product_flops = model::product_flops(spec);
     for (const auto& parameter : spec.parameters) {
       if (parameter.tied) continue;
       const bool whole = trained_whole(config, plan, true, parameter);

@@ -31,6 +31,8 @@ struct TensorShape {
 
 struct BlockShape {
   model::BlockSpec::Kind kind = model::BlockSpec::Kind::decoder;
+  std::int64_t layer = -1;                                      ///< of a decoder layer
+  double product_flops = 0;                                     ///< of its matrix products, forward, a row
   std::vector<TensorShape> tensors;                             ///< its own; the embedding holds a tied head's
   std::uint64_t frozen = 0, trained = 0, trained_elements = 0;  ///< bytes, bytes, elements
   std::uint64_t largest_trained = 0;                            ///< bytes of one tensor

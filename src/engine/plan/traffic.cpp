@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "model/layer_costs.hpp"
 #include "parallel/pipeline_schedule.hpp"
 
 namespace lorica::engine {
@@ -18,20 +19,13 @@ double bytes_of(const ModelShape& model, std::size_t block) {
 
 /// Products of one block with `rows` rows, forward: 2 for each weight and row; attention's besides.
 double forward_flops(const ModelShape& model, std::size_t block, const BatchShape& batch) {
-  const auto& a = model.architecture;
   const auto rows = static_cast<double>(batch.tokens);
-  if (block == 0) return 0;
-  if (block + 1 == model.blocks.size()) {
-    return 2 * rows * static_cast<double>(a.vocabulary) * static_cast<double>(a.hidden_size);
-  }
-  const auto hidden = static_cast<double>(a.hidden_size), query = static_cast<double>(a.query_size());
-  const auto weights = hidden * (2 * query + 2 * static_cast<double>(a.kv_size())) +
-                       3 * hidden * static_cast<double>(a.intermediate_size);
-  double adapters = 0;
-  if (!model.full) adapters = static_cast<double>(model.blocks[block].trained_elements);
-  const double length = rows / static_cast<double>(batch.sequences);
-  const double attention = 4 * query * rows * (length + 1) / 2;
-  return 2 * rows * (weights + adapters) + attention;
+  const auto& shape = model.blocks[block];
+  if (shape.kind != model::BlockSpec::Kind::decoder) return rows * shape.product_flops;
+  const double adapters = model.full ? 0 : 2 * static_cast<double>(shape.trained_elements);
+  const auto sequences = static_cast<double>(batch.sequences);
+  const double attention = sequences * model::attention_flops(model.architecture, shape.layer, rows / sequences);
+  return rows * (shape.product_flops + adapters) + attention;
 }
 
 }  // namespace

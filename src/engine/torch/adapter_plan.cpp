@@ -23,7 +23,8 @@ bool is_plain_name(const std::string& text) {
 }
 
 /// PEFT's fields from our options.
-io::AdapterConfig config_from_options(const config::Config& config, const model::Architecture& architecture) {
+io::AdapterConfig config_from_options(const config::Config& config, const model::Architecture& architecture,
+                                      const std::vector<model::BlockSpec>& blocks) {
   io::AdapterConfig adapter;
   adapter.base_model_name_or_path = config.model_name;
   adapter.rank = config.lora_rank;
@@ -34,9 +35,9 @@ io::AdapterConfig config_from_options(const config::Config& config, const model:
   if (!config.layers_to_transform.empty()) adapter.layers_to_transform = config.layers_to_transform;
   const auto& wanted = config.lora_target_modules;
   if (wanted.size() == 1 && (wanted[0] == "all" || wanted[0] == "all-linear")) {
-    adapter.target_modules = model::projection_names();
+    adapter.target_modules = model::projection_names(blocks);
   } else if (wanted.size() == 1 && wanted[0] == "default") {
-    adapter.target_modules = model::default_target_modules(architecture.family);
+    adapter.target_modules = architecture.default_targets;
   } else if (wanted.size() == 1 && !is_plain_name(wanted[0])) {
     adapter.target_regex = wanted[0];
     if (adapter.layers_to_transform) {
@@ -54,13 +55,13 @@ io::AdapterConfig config_from_options(const config::Config& config, const model:
 void check_layers(const io::AdapterConfig& config, const std::string& source, const model::Architecture& architecture) {
   std::vector<std::int64_t> missing;
   for (const auto layer : config.layers_to_transform.value_or(std::vector<std::int64_t>{})) {
-    if (layer < 0 || layer >= architecture.layers) missing.push_back(layer);
+    if (layer < 0 || layer >= architecture.layer_count()) missing.push_back(layer);
   }
   if (missing.empty()) return;
   raise<ConfigError>("{} {}: the model has no layer {}; its layers are 0 to {}",
                      source.empty() ? "--layers_to_transform" : source + ": layers_to_transform",
                      config::layers_text(*config.layers_to_transform), config::layers_text(missing),
-                     architecture.layers - 1);
+                     architecture.layer_count() - 1);
 }
 
 /// Every pattern must match something: a name that is typed wrongly beside others that match would train less, in
@@ -98,7 +99,7 @@ std::optional<AdapterPlan> plan_adapter(const config::Config& config, const mode
     plan.config = plan.files->config();
     source = (std::filesystem::path(config.adapter) / io::kAdapterConfigFile).string();
   } else {
-    plan.config = config_from_options(config, architecture);
+    plan.config = config_from_options(config, architecture, blocks);
   }
   plan.config.inference_mode = true;
   check_layers(plan.config, given ? source : "", architecture);

@@ -154,10 +154,12 @@ Parameter BlockLoader::matrix(const std::string& name, const at::Tensor& value,
   return {name, std::make_shared<quant::StoredWeight>(quant::store(value, format, name).to(device_)), trains_};
 }
 
-/// Seeded random weights of the right shape (--load_format dummy): normal with the family's spread; norms 1, biases 0.
+/// Seeded random weights of the right shape (--load_format dummy): normal with the family's spread; norms and biases
+/// change nothing.
 at::Tensor BlockLoader::dummy(const model::ParameterSpec& spec) const {
-  if (spec.role == model::Role::norm) return at::ones(spec.shape, at::kFloat);
-  if (spec.role == model::Role::bias) return at::zeros(spec.shape, at::kFloat);
+  if (spec.role == model::Role::norm || spec.role == model::Role::bias) {
+    return at::full(spec.shape, spec.neutral, at::kFloat);
+  }
   auto generator = at::detail::createCPUGenerator(
       random_key({static_cast<std::uint64_t>(config_.seed), name_key(spec.checkpoint_name)}));
   return at::normal(0.0, architecture_.initializer_range, spec.shape, generator, at::kFloat);

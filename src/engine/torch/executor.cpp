@@ -197,24 +197,25 @@ at::Tensor Executor::next_logits(const std::vector<std::int32_t>& ids, std::int6
   batch.offsets = {0, static_cast<std::int32_t>(ids.size())};
   for (std::size_t i = 0; i < ids.size(); ++i)
     batch.positions.push_back(static_cast<std::int32_t>(position) + static_cast<std::int32_t>(i));
-  auto sequences = make_sequences(model_, batch);
-  sequences->cache = &cache;
+  const auto tokens = make_batch(model_, batch);
+  model::Pass pass;
+  pass.cache = &cache;
   std::vector<std::size_t> order(count);
   std::iota(order.begin(), order.end(), 0);
   Walk walk(*model_.store, order, options_.prefetch_blocks);
   const auto& embedding = static_cast<const model::EmbeddingBlock&>(*model_.blocks.front());
-  model::Activation activation;
+  at::Tensor hidden;
   for (const auto block : order) {
     const auto weights = walk.acquire(block);
     if (block == 0) {
-      activation = embedding.embed(to_device(ids, model_.device), sequences, weights, model_.compute);
+      hidden = embedding.part().forward(to_device(ids, model_.device), weights, model_.compute);
     } else {
-      if (block + 1 == count) activation.hidden = activation.hidden.narrow(0, activation.hidden.size(0) - 1, 1);
-      activation = model_.blocks[block]->forward(activation, weights);
+      if (block + 1 == count) hidden = hidden.narrow(0, hidden.size(0) - 1, 1);
+      hidden = model_.blocks[block]->forward(hidden, weights, tokens, pass);
     }
     model_.store->release(block);
   }
-  return activation.hidden;
+  return hidden;
 }
 
 }  // namespace lorica::engine

@@ -236,8 +236,11 @@ class Merger {
     // model.
     if (config_.train_type == config::TrainType::qlora)
       precision.rounding = std::max(precision.rounding, unit_roundoff(file_dtype(storage_dtype(config_))));
-    precision.layers = architecture_.layers;
-    precision.width = std::max(architecture_.hidden_size, architecture_.intermediate_size);
+    precision.layers = architecture_.layer_count();
+    precision.width = architecture_.hidden_size;
+    for (const auto& layer : architecture_.layers) {
+      precision.width = std::max(precision.width, layer.mlp.intermediate_size);
+    }
     report_.tolerance = merge_tolerance(precision, report_.largest_logit);
     if (report_.largest_difference <= report_.tolerance) return;
     raise<ModelError>(

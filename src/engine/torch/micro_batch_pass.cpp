@@ -8,12 +8,11 @@
 
 #include "base/error.hpp"
 #include "engine/scope.hpp"
+#include "model/rope_tables.hpp"
 #include "model/scope.hpp"
 
 namespace lorica::engine {
 namespace {
-
-constexpr const char* kHeadWeight = "lm_head.weight";
 
 /// "layer 3: forward"
 model::Scope scope_of(const model::Block& block, std::string_view direction) {
@@ -29,34 +28,6 @@ model::BlockWeights training_only(const model::BlockWeights& weights,
     result.add(name, {weight.stored, is_chosen(name) ? weight.leaf : at::Tensor()});
   }
   return result;
-}
-
-/// cos and sin at each token's position. Types whose frequencies depend on the length take each sequence's own, so that
-/// what else is in the batch changes nothing.
-void fill_rotary(const Model& model, const std::vector<std::int32_t>& positions, model::Sequences& sequences) {
-  const auto& arch = model.architecture;
-  std::vector<at::Tensor> cosines, sines;
-  const bool by_length = model::rope_depends_on_length(arch.rope);
-  const auto table = [&](std::int64_t begin, std::int64_t end) {
-    const auto longest = *std::max_element(positions.begin() + begin, positions.begin() + end);
-    const auto rope = model::rope_frequencies(arch.rope, arch.head_dim, arch.max_positions, longest + 1);
-    const auto frequencies = at::from_blob(const_cast<float*>(rope.inverse_frequencies.data()),
-                                           {static_cast<std::int64_t>(rope.inverse_frequencies.size())}, at::kFloat);
-    auto rows = at::empty({end - begin, 1}, at::kFloat);
-    std::copy(positions.begin() + begin, positions.begin() + end, rows.data_ptr<float>());
-    const auto angles = rows * frequencies.unsqueeze(0);
-    cosines.push_back(angles.cos().mul_(rope.attention_scaling));
-    sines.push_back(angles.sin().mul_(rope.attention_scaling));
-  };
-  if (by_length) {
-    for (std::int64_t s = 0; s < sequences.count(); ++s) {
-      table(sequences.offsets[static_cast<std::size_t>(s)], sequences.offsets[static_cast<std::size_t>(s) + 1]);
-    }
-  } else {
-    table(0, sequences.tokens());
-  }
-  sequences.cosine = at::cat(cosines).to(model.device);
-  sequences.sine = at::cat(sines).to(model.device);
 }
 
 std::shared_ptr<const model::DropoutRows> dropout_rows(const data::MicroBatch& batch, std::uint64_t seed,
@@ -75,11 +46,11 @@ std::shared_ptr<const model::DropoutRows> dropout_rows(const data::MicroBatch& b
 
 }  // namespace
 
-std::shared_ptr<model::Sequences> make_sequences(const Model& model, const data::MicroBatch& batch) {
-  auto sequences = std::make_shared<model::Sequences>();
-  sequences->offsets.assign(batch.offsets.begin(), batch.offsets.end());
-  fill_rotary(model, batch.positions, *sequences);
-  return sequences;
+model::Batch make_batch(const Model& model, const data::MicroBatch& batch) {
+  model::Batch result;
+  result.offsets.assign(batch.offsets.begin(), batch.offsets.end());
+  result.ropes = model::make_rope_tables(model.architecture, batch.positions, result.offsets, model.device);
+  return result;
 }
 
 at::Tensor to_device(const std::vector<std::int32_t>& values, at::Device device) {
@@ -113,16 +84,16 @@ MicroBatchPass::MicroBatchPass(Model& model, const ExecutorOptions& options, Wal
       reach_(model.trains) {
   if (!computes_) return;
   const model::Scope scope("prepare micro-batch");
-  sequences_ = make_sequences(model_, batch);
+  tokens_ = make_batch(model_, batch);
   if (settings.kind != Kind::train) return;
-  sequences_->selective = options.policy == config::Recompute::selective;
-  sequences_->narrow = sequences_->selective && options.narrow;
-  if (options.dropout > 0) sequences_->dropout = dropout_rows(batch, options.seed, settings.step);
+  pass_.keeping.selective = options.policy == config::Recompute::selective;
+  pass_.keeping.narrow = pass_.keeping.selective && options.narrow;
+  if (options.dropout > 0) pass_.dropout = dropout_rows(batch, options.seed, settings.step);
   frames_.resize(model_.blocks.size());
 }
 
 struct MicroBatchPass::DelayedHead {
-  model::HeadBlock::Predictions predictions;
+  model::Head::Predictions predictions;
   model::BlockWeights weights;  ///< of which only the head's own matrix is trained
 };
 
@@ -130,11 +101,10 @@ MicroBatchPass::~MicroBatchPass() = default;
 MicroBatchPass::MicroBatchPass(MicroBatchPass&&) noexcept = default;
 
 at::Tensor MicroBatchPass::embed(const model::BlockWeights& weights) {
-  const auto& block = static_cast<const model::EmbeddingBlock&>(*model_.blocks.front());
-  const auto& table = weights.tensor("embed_tokens.weight");
+  const auto& table = weights.tensor(model::kEmbeddingWeight);
   table_dtype_ = table.scalar_type();
   table_rows_ = table.size(0);
-  return block.embed(to_device(batch_.input_ids, model_.device), sequences_, weights, model_.compute).hidden;
+  return embedding_part().forward(to_device(batch_.input_ids, model_.device), weights, model_.compute);
 }
 
 at::Tensor MicroBatchPass::run_block(std::size_t block, at::Tensor hidden) {
@@ -147,7 +117,7 @@ at::Tensor MicroBatchPass::run_block(std::size_t block, at::Tensor hidden) {
   if (graph && reach_.wants_input(block)) frame.input.requires_grad_(true);
   at::AutoGradMode mode(graph && !recompute);
   auto weights = walk_.acquire(block);
-  const auto output = model_.blocks[block]->forward({frame.input, sequences_}, weights).hidden;
+  const auto output = model_.blocks[block]->forward(frame.input, weights, tokens_, pass_);
   if (graph) {
     if (recompute && options_.offload_activations) frame.input = frame.input.detach().to(at::kCPU);
     if (!recompute) {
@@ -160,8 +130,12 @@ at::Tensor MicroBatchPass::run_block(std::size_t block, at::Tensor hidden) {
   return output.detach();
 }
 
-const model::HeadBlock& MicroBatchPass::head_block() const {
-  return static_cast<const model::HeadBlock&>(*model_.blocks[head()]);
+const model::Head& MicroBatchPass::head_part() const {
+  return static_cast<const model::HeadBlock&>(*model_.blocks[head()]).part();
+}
+
+const model::Embedding& MicroBatchPass::embedding_part() const {
+  return static_cast<const model::EmbeddingBlock&>(*model_.blocks.front()).part();
 }
 
 /// At the price of the logits once more, the gradient of a tied head doesn't take up memory while the layers have
@@ -170,7 +144,7 @@ void MicroBatchPass::add_delayed_head_gradient() {
   const model::Scope scope(scopes::kHead);
   const auto [predictions, weights] = *std::exchange(delayed_head_, nullptr);
   at::AutoGradMode mode(true);
-  const auto loss = head_block().loss(predictions, weights, options_.logits_bytes);
+  const auto loss = head_part().loss(predictions, weights, options_.logits_bytes);
   collect(head(), loss, {}, weights, at::full({}, settings_.scale, loss.options()));
 }
 
@@ -179,7 +153,7 @@ void MicroBatchPass::run_head(const at::Tensor& hidden) {
   const auto block = head();
   auto weights = walk_.acquire(block);
   if (settings_.kind == Kind::logits) {
-    out_ = model_.blocks[block]->forward({hidden, sequences_}, weights).hidden;
+    out_ = model_.blocks[block]->forward(hidden, weights, tokens_, pass_);
     walk_.release(block);
     return;
   }
@@ -187,15 +161,15 @@ void MicroBatchPass::run_head(const at::Tensor& hidden) {
   const auto input = hidden.detach().requires_grad_(graph && reach_.wants_input(block));
   at::AutoGradMode mode(graph);
   const auto labels = to_device(batch_.labels, model_.device);
-  const auto predictions = head_block().predictions({input, sequences_}, labels, weights);
-  if (graph && settings_.last && model_.store->better_later(block, kHeadWeight)) {
-    const auto is_head_weight = [](const std::string& name) { return name == kHeadWeight; };
+  const auto predictions = head_part().predictions(input, labels, weights);
+  if (graph && settings_.last && model_.store->better_later(block, model::kHeadWeight)) {
+    const auto is_head_weight = [](const std::string& name) { return name == model::kHeadWeight; };
     // What the norm made of the input is kept: by then the norm's own weight has been updated.
     delayed_head_ = std::make_unique<DelayedHead>(
         DelayedHead{{predictions.rows.detach(), predictions.labels}, training_only(weights, is_head_weight)});
     weights = training_only(weights, std::not_fn(is_head_weight));
   }
-  const auto loss = head_block().loss(predictions, weights, options_.logits_bytes);
+  const auto loss = head_part().loss(predictions, weights, options_.logits_bytes);
   out_ = loss.detach();
   if (graph) {
     head_gradient_ = collect(block, loss, input, weights, at::full({}, settings_.scale, loss.options()));
@@ -269,7 +243,7 @@ at::Tensor MicroBatchPass::back_through(std::size_t block, const at::Tensor& gra
     }
     const auto again = scope_of(*model_.blocks[block], scopes::kRecompute);
     at::AutoGradMode mode(true);
-    frame.output = model_.blocks[block]->forward({frame.input, sequences_}, weights).hidden;
+    frame.output = model_.blocks[block]->forward(frame.input, weights, tokens_, pass_);
     frame.weights = std::move(weights);
   }
   auto result = collect(block, frame.output, frame.input, *frame.weights, gradient);
@@ -282,8 +256,8 @@ at::Tensor MicroBatchPass::back_through(std::size_t block, const at::Tensor& gra
 void MicroBatchPass::add_embedding_gradient(const at::Tensor& gradient) {
   const auto scope = scope_of(*model_.blocks[0], scopes::kBackward);
   if (delayed_head_) add_delayed_head_gradient();
-  walk_.add_row_gradients(0, "embed_tokens.weight", to_device(batch_.input_ids, model_.device),
-                          gradient.to(table_dtype_), table_rows_);
+  walk_.add_row_gradients(0, model::kEmbeddingWeight, to_device(batch_.input_ids, model_.device),
+                          embedding_part().row_gradients(gradient, table_dtype_), table_rows_);
 }
 
 at::Tensor MicroBatchPass::backward(BlockRange range, at::Tensor gradient) {

@@ -34,8 +34,8 @@ class BackwardReach {
   std::size_t first_;
 };
 
-/// A decoder-only model's rotary tables and offsets for one micro-batch.
-std::shared_ptr<model::Sequences> make_sequences(const Model& model, const data::MicroBatch& batch);
+/// A micro-batch as the model's blocks see it: offsets and rotary tables.
+model::Batch make_batch(const Model& model, const data::MicroBatch& batch);
 /// Token ids or labels, int64.
 at::Tensor to_device(const std::vector<std::int32_t>& values, at::Device device);
 
@@ -76,7 +76,8 @@ class MicroBatchPass {
   at::Tensor run_block(std::size_t block, at::Tensor hidden);
   at::Tensor back_through(std::size_t block, const at::Tensor& gradient);
   void run_head(const at::Tensor& hidden);
-  const model::HeadBlock& head_block() const;
+  const model::Head& head_part() const;
+  const model::Embedding& embedding_part() const;
   void add_delayed_head_gradient();
   void add_embedding_gradient(const at::Tensor& gradient);
   at::Tensor embed(const model::BlockWeights& weights);
@@ -93,7 +94,8 @@ class MicroBatchPass {
   Settings settings_;
   bool computes_;
   BackwardReach reach_;
-  std::shared_ptr<model::Sequences> sequences_;
+  model::Batch tokens_;                      ///< what blocks see of batch_
+  model::Pass pass_;                         ///< how they run
   at::ScalarType table_dtype_ = at::kFloat;  ///< of the embedding, which its gradient has too
   std::int64_t table_rows_ = 0;
   std::vector<Frame> frames_;                  ///< by block

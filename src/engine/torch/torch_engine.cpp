@@ -19,6 +19,7 @@
 #include "engine/torch/state_files.hpp"
 #include "engine/torch/verification.hpp"
 #include "kernels/mode.hpp"
+#include "model/layer_costs.hpp"
 #include "model/ops/linear_group.hpp"
 #include "model/scope.hpp"
 #include "optim/clip.hpp"
@@ -81,7 +82,7 @@ class TorchEngine : public Engine {
     facts.family = arch.family;
     facts.parameters = model::parameter_count(arch);
     facts.trainable = model_.trained_elements;
-    facts.layers = arch.layers;
+    facts.layers = arch.layer_count();
     facts.vocabulary = arch.vocabulary;
     facts.max_positions = arch.max_positions;
     facts.eos_ids = arch.eos_ids;
@@ -218,11 +219,6 @@ void TorchEngine::rehearse(std::span<const data::MicroBatch> batches, std::int64
 double TorchEngine::matrix_flops(const data::MicroBatch& batch) const {
   const auto& arch = model_.architecture;
   const auto tokens = static_cast<double>(batch.tokens());
-  double attended = 0;  // query-key pairs
-  for (std::size_t s = 0; s + 1 < batch.offsets.size(); ++s) {
-    const double length = batch.offsets[s + 1] - batch.offsets[s];
-    attended += length * (length + 1) / 2;
-  }
   double flops = 0;
   const auto specs = model::describe_blocks(arch);
   bool below_trains = model_.trains[0];
@@ -236,14 +232,11 @@ double TorchEngine::matrix_flops(const data::MicroBatch& batch) const {
     // itself.
     const double input_passes = 1 + (below_trains || trains ? 1 : 0);
     const bool head = specs[b].kind == model::BlockSpec::Kind::head;
-    for (const auto& spec : specs[b].parameters) {
-      if (spec.role != model::Role::linear && spec.role != model::Role::head) continue;
-      const double products = input_passes + (trains && !model_.adapter ? 1 : 0);
-      flops += 2.0 * static_cast<double>(spec.count()) * (head ? static_cast<double>(batch.supervised()) : tokens) *
-               products;
-    }
-    if (!head) {
-      flops += 4.0 * attended * static_cast<double>(arch.query_size()) * (2 * input_passes - 1);
+    const double products = input_passes + (trains && !model_.adapter ? 1 : 0);
+    flops += model::product_flops(specs[b]) * (head ? static_cast<double>(batch.supervised()) : tokens) * products;
+    for (std::size_t s = 0; !head && s + 1 < batch.offsets.size(); ++s) {
+      const double length = batch.offsets[s + 1] - batch.offsets[s];
+      flops += model::attention_flops(arch, specs[b].layer, length) * (2 * input_passes - 1);
     }
     below_trains = below_trains || trains;
   }
@@ -266,7 +259,7 @@ std::vector<std::int32_t> TorchEngine::generate(const std::vector<std::int32_t>&
           id, model_.architecture.vocabulary);
     }
   }
-  std::vector<model::LayerCache> cache(static_cast<std::size_t>(model_.architecture.layers));
+  std::vector<model::LayerCache> cache(model_.architecture.layers.size());
   std::vector<std::int32_t> generated, next = prompt;
   std::int64_t position = 0;
   while (static_cast<std::int64_t>(generated.size()) < options.max_new_tokens) {

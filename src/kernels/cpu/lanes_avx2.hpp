@@ -46,6 +46,7 @@ struct Avx2Lanes {
   static Float square_root(Float x) { return _mm256_sqrt_ps(x); }
   static Float exponential(Float x) { return lanes_exponential<Avx2Lanes>(x); }
   static Float exponential_in_range(Float x) { return lanes_exponential_in_range<Avx2Lanes>(x); }
+  static Float tanh(Float x) { return lanes_tanh<Avx2Lanes>(x); }
   static float sum(Float x) {
     const __m128 four = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
     const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));

@@ -45,6 +45,7 @@ struct Avx512Lanes {
   static Float square_root(Float x) { return _mm512_sqrt_ps(x); }
   static Float exponential(Float x) { return lanes_exponential<Avx512Lanes>(x); }
   static Float exponential_in_range(Float x) { return lanes_exponential_in_range<Avx512Lanes>(x); }
+  static Float tanh(Float x) { return lanes_tanh<Avx512Lanes>(x); }
   static float sum(Float x) { return _mm512_reduce_add_ps(x); }
   static Float max(Float a, Float b) { return _mm512_max_ps(a, b); }
   static float greatest(Float x) { return _mm512_reduce_max_ps(x); }

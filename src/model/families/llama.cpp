@@ -4,9 +4,13 @@
 namespace lorica::model {
 
 Family llama_family() {
-  return {"llama", {0, 0, 2048, {2}}, {"q_proj", "v_proj"}, [](const ConfigReader& config, Architecture& architecture) {
-            architecture.qkv_bias = architecture.output_bias = config.flag("attention_bias", false);
-            architecture.mlp_bias = config.flag("mlp_bias", false);
+  return {.name = "llama",
+          .defaults = {.eos_ids = {2}},
+          .read = [](const ConfigReader& config, Architecture& architecture) {
+            for (auto& layer : architecture.layers) {
+              layer.attention.input_bias = layer.attention.output_bias = config.flag("attention_bias", false);
+              layer.mlp.input_bias = layer.mlp.output_bias = config.flag("mlp_bias", false);
+            }
           }};
 }
 

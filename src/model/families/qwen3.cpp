@@ -2,18 +2,19 @@
 #include "model/families/family.hpp"
 
 namespace lorica::model {
-namespace {
-
-void read_qwen3(const ConfigReader& config, Architecture& architecture) {
-  architecture.qk_norm = true;
-  architecture.qkv_bias = architecture.output_bias = config.flag("attention_bias", false);
-  architecture.sliding_window = read_layer_windows(config, architecture.layers);
-}
-
-}  // namespace
 
 Family qwen3_family() {
-  return {"qwen3", {32, 128, 32768, {}}, {"q_proj", "v_proj"}, read_qwen3};
+  return {.name = "qwen3",
+          .defaults = {.kv_heads = 32, .head_dim = 128, .max_positions = 32768},
+          .read = [](const ConfigReader& config, Architecture& architecture) {
+            for (auto& layer : architecture.layers) {
+              auto& attention = layer.attention;
+              attention.query_norm = norm_like(layer.before_attention, "q_norm");
+              attention.key_norm = norm_like(layer.before_attention, "k_norm");
+              attention.input_bias = attention.output_bias = config.flag("attention_bias", false);
+            }
+            read_layer_windows(config, architecture);
+          }};
 }
 
 }  // namespace lorica::model

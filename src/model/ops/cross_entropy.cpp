@@ -27,12 +27,21 @@ struct Outcome {
   at::Tensor weight_grad;  ///< [classes, features], float32; undefined if it isn't wanted
 };
 
+/// Caps logits in place: c · tanh(x / c). Returns the slope of that, 1 − tanh²(x / c), if it is wanted.
+at::Tensor cap(at::Tensor logits, double softcap, bool wants_slope) {
+  logits.div_(softcap).tanh_();
+  auto slope = wants_slope ? logits.square().neg_().add_(1) : at::Tensor();
+  logits.mul_(softcap);
+  return slope;
+}
+
 /// By kernels/gemm.hpp, which reads W as it is stored: all the budget is logits, which turn into their gradient in
-/// place.
+/// place (and, with a soft cap, its slopes).
 Outcome in_kernel(const at::Tensor& hidden, const quant::StoredWeight& stored, const at::Tensor& labels,
-                  std::int64_t budget, const Wish& wish) {
+                  std::int64_t budget, double softcap, const Wish& wish) {
   const auto weight = quant::kernel_weight(stored);
   const auto rows = hidden.size(0), classes = stored.shape[0], features = stored.shape[1];
+  if (softcap > 0) budget /= 2;
   const auto most = std::clamp<std::int64_t>(budget / (classes * std::int64_t{sizeof(float)}), 1, rows);
   const auto chunks = (rows + most - 1) / most;
   Outcome out;
@@ -45,8 +54,10 @@ Outcome in_kernel(const at::Tensor& hidden, const quant::StoredWeight& stored, c
     const auto h = quant::matrix_of(hidden.narrow(0, begin, count));
     const auto logits = all.narrow(0, 0, count);
     kernels::gemm(h, transposed(weight.source), 0, logits.data_ptr<float>(), classes);
+    const auto slope = softcap > 0 ? cap(logits, softcap, wish.any()) : at::Tensor();
     loss += kernels::cross_entropy(logits.data_ptr<float>(), labels.const_data_ptr<std::int64_t>() + begin, count,
                                    classes, wish.any());
+    if (slope.defined()) logits.mul_(slope);
     if (wish.hidden_grad) {
       kernels::gemm(quant::matrix_of(logits), weight.source, 0, out.hidden_grad.data_ptr<float>() + begin * features,
                     features);
@@ -113,7 +124,8 @@ void hidden_gradient(at::Tensor out, const at::Tensor& g, const at::Tensor& weig
 }
 
 Outcome composed(const at::Tensor& hidden, const quant::StoredWeight& stored, const at::Tensor& labels,
-                 std::int64_t budget, const Wish& wish) {
+                 std::int64_t budget, double softcap, const Wish& wish) {
+  if (softcap > 0) budget /= 2;
   const auto dtype = hidden.scalar_type();
   const auto weight = stored.quantized() ? quant::dequantize(stored, dtype) : stored.data();
   const auto cut = cut_for(hidden.size(0), weight.size(0), weight.size(1), weight.scalar_type() != dtype, budget);
@@ -134,6 +146,7 @@ Outcome composed(const at::Tensor& hidden, const quant::StoredWeight& stored, co
         slot.copy_(at::mm(h, part.t()));
       }
     });
+    const auto slope = softcap > 0 ? cap(logits, softcap, wish.any()) : at::Tensor();
     const auto chosen = logits.gather(1, target);
     const auto top = std::get<0>(logits.max(1, true));
     logits.sub_(top).exp_();
@@ -143,6 +156,7 @@ Outcome composed(const at::Tensor& hidden, const quant::StoredWeight& stored, co
     // d loss / d logits = softmax − one-hot
     logits.div_(sum);
     logits.scatter_add_(1, target, at::full_like(chosen, -1.0));
+    if (slope.defined()) logits.mul_(slope);
     if (wish.hidden_grad) hidden_gradient(out.hidden_grad.narrow(0, begin, rows), logits, weight, cut.columns);
     if (wish.weight_grad) add_weight_gradient(out.weight_grad, logits, h);
   }
@@ -152,19 +166,19 @@ Outcome composed(const at::Tensor& hidden, const quant::StoredWeight& stored, co
 struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& hidden, const std::optional<at::Tensor>& leaf,
                             const std::shared_ptr<const quant::StoredWeight>& stored, const at::Tensor& labels,
-                            std::int64_t budget, bool wants_hidden_grad) {
+                            std::int64_t budget, double softcap, bool wants_hidden_grad) {
     const Operation operation("lorica::linear_cross_entropy", {hidden});
     const Wish wish{wants_hidden_grad, leaf && leaf->requires_grad()};
     const bool kernel = quant::has_kernel(hidden, *stored);
-    const auto out = kernel ? in_kernel(hidden.contiguous(), *stored, labels.contiguous(), budget, wish)
-                            : composed(hidden, *stored, labels, budget, wish);
+    const auto out = kernel ? in_kernel(hidden.contiguous(), *stored, labels.contiguous(), budget, softcap, wish)
+                            : composed(hidden, *stored, labels, budget, softcap, wish);
     ctx->saved_data["hidden_grad"] = out.hidden_grad;
     ctx->saved_data["weight_grad"] = wish.weight_grad ? out.weight_grad.to(stored->format.dtype) : at::Tensor();
     return out.loss.to(at::kFloat);
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
-    variable_list result(6);
+    variable_list result(7);
     // The scale (1 / tokens) stays float32: rounded to bfloat16 it would bend every gradient by the same 0.2 %. ATen's
     // CPU kernels keep a number's precision if it has no dimension, those of other devices if it has one.
     const auto scale = grads[0].is_cpu() ? grads[0] : grads[0].reshape({1});
@@ -181,10 +195,10 @@ struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
 }  // namespace
 
 at::Tensor linear_cross_entropy(const at::Tensor& hidden, const Weight& weight, const at::Tensor& labels,
-                                std::int64_t chunk_bytes) {
+                                std::int64_t chunk_bytes, double softcap) {
   const bool wants_hidden_grad = at::GradMode::is_enabled() && hidden.requires_grad();
   return LinearCrossEntropy::apply(hidden, weight.trained() ? std::optional(weight.leaf) : std::nullopt, weight.stored,
-                                   labels, chunk_bytes, wants_hidden_grad);
+                                   labels, chunk_bytes, softcap, wants_hidden_grad);
 }
 
 }  // namespace lorica::model

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/error.hpp"
@@ -15,20 +16,15 @@ namespace lorica::model {
 namespace {
 
 /// One 32-bit key a row, for kernels/dropout_hash.hpp.
-class RowKeys {
- public:
-  RowKeys(const DropoutRows& rows, std::uint64_t module)
-      : rows_(rows), common_(random_key({rows.seed, rows.step, module})) {}
-  std::uint32_t operator()(std::int64_t row) const {
-    const auto i = static_cast<std::size_t>(row);
-    const auto example = static_cast<std::uint64_t>(rows_.examples[i]);
-    return static_cast<std::uint32_t>(random_key({example, static_cast<std::uint64_t>(rows_.positions[i])}, common_));
+std::vector<std::uint32_t> row_keys(const DropoutRows& rows, std::uint64_t module) {
+  const auto common = random_key({rows.seed, rows.step, module});
+  std::vector<std::uint32_t> keys(rows.examples.size());
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    const auto example = static_cast<std::uint64_t>(rows.examples[i]);
+    keys[i] = static_cast<std::uint32_t>(random_key({example, static_cast<std::uint64_t>(rows.positions[i])}, common));
   }
-
- private:
-  const DropoutRows& rows_;
-  std::uint64_t common_;
-};
+  return keys;
+}
 
 /// A value is dropped when its hash is below this.
 std::int64_t threshold(double probability) {
@@ -53,9 +49,8 @@ bool has_kernel(const at::Tensor& x) {
 at::Tensor dropout_mask(const DropoutRows& rows, std::uint64_t module, double probability, std::int64_t features,
                         at::Device device) {
   const auto count = static_cast<std::int64_t>(rows.examples.size());
-  const RowKeys key(rows, module);
   auto keys = at::empty({count, 1}, at::kLong);
-  for (std::int64_t row = 0; row < count; ++row) keys.data_ptr<std::int64_t>()[row] = key(row);
+  std::ranges::copy(row_keys(rows, module), keys.data_ptr<std::int64_t>());
   const std::int64_t low = 0xFFFFFFFF;
   auto x = at::arange(features, at::TensorOptions().dtype(at::kLong).device(device)) *
            static_cast<std::int64_t>(kernels::kDropoutStride);
@@ -85,7 +80,7 @@ at::Tensor Dropout::apply(const at::Tensor& x) const {
   const auto in = x.contiguous();
   auto out = at::empty_like(in);
   if (in.numel() == 0) return out;
-  kernels::dropout(in.const_data_ptr(), RowKeys(*rows_, module_), rule_of(probability_), type_of(in), in.size(0),
+  kernels::dropout(in.const_data_ptr(), row_keys(*rows_, module_), rule_of(probability_), type_of(in), in.size(0),
                    features, out.data_ptr());
   return out;
 }
@@ -99,7 +94,7 @@ void Dropout::add_to(const at::Tensor& sum, const at::Tensor& x) const {
   const Operation operation("lorica::add_dropout", {x});
   check(x);
   const auto in = x.contiguous();
-  kernels::add_dropout(in.const_data_ptr(), RowKeys(*rows_, module_), rule_of(probability_), type_of(in), in.size(0),
+  kernels::add_dropout(in.const_data_ptr(), row_keys(*rows_, module_), rule_of(probability_), type_of(in), in.size(0),
                        in.size(1), sum.data_ptr());
 }
 

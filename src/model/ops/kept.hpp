@@ -9,6 +9,12 @@
 
 namespace lorica::model {
 
+/// How operations keep what backward will need.
+struct Keeping {
+  bool selective = false;  ///< cheap operations keep no output: backward makes it again (config::Recompute::selective)
+  bool narrow = false;     ///< the widest tensors are held in bfloat16 (ExecutorOptions::narrow)
+};
+
 class Kept {
  public:
   Kept() = default;

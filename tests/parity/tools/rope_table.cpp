@@ -15,8 +15,9 @@ int main(int count, char** arguments) {
     const auto config = lorica::model::parse_architecture(nlohmann::json::parse(lorica::read_file(path)), path);
     auto tables = nlohmann::json::array();
     for (int i = 2; i < count; ++i) {
+      const auto& rope = config.ropes.at(0);
       const auto table =
-          lorica::model::rope_frequencies(config.rope, config.head_dim, config.max_positions, std::stoll(arguments[i]));
+          lorica::model::rope_frequencies(rope.config, rope.head_dim, config.max_positions, std::stoll(arguments[i]));
       tables.push_back(
           {{"inverse_frequencies", table.inverse_frequencies}, {"attention_scaling", table.attention_scaling}});
     }

@@ -20,10 +20,10 @@ constexpr std::uint64_t kModule = 99;
 
 struct Layer {
   model::BlockWeights weights;
-  model::Sequences sequences;
+  model::Pass pass;
   at::Tensor a, b, bias;  // leaves
 
-  at::Tensor forward(const model::Value& x) const { return weights.linear("proj", x, sequences); }
+  at::Tensor forward(const model::Value& x) const { return weights.linear("proj", x, pass); }
   at::Tensor base() const { return weights.at("proj.weight").stored->data(); }
 };
 
@@ -44,8 +44,7 @@ Layer make_layer(double dropout, bool bias, at::ScalarType dtype = at::kDouble, 
     rows->examples.push_back(5);
     rows->positions.push_back(i);
   }
-  layer.sequences.offsets = {0, kRows};
-  layer.sequences.dropout = rows;
+  layer.pass.dropout = rows;
   return layer;
 }
 
@@ -53,7 +52,7 @@ Layer make_layer(double dropout, bool bias, at::ScalarType dtype = at::kDouble, 
 at::Tensor composed(const Layer& layer, const at::Tensor& x, double dropout, double scaling = 0.37) {
   auto dropped = x;
   if (dropout > 0) {
-    dropped = x * model::dropout_mask(*layer.sequences.dropout, kModule, dropout, kIn, at::kCPU).to(x.scalar_type());
+    dropped = x * model::dropout_mask(*layer.pass.dropout, kModule, dropout, kIn, at::kCPU).to(x.scalar_type());
   }
   return at::linear(x, layer.base(), layer.bias) + at::linear(at::linear(dropped, layer.a), layer.b) * scaling;
 }
@@ -116,11 +115,10 @@ TEST(Lora, Bfloat16KeepsTheScaleExact) {
   weights.add("proj.weight", weight_of(one.clone(), false));
   weights.add("proj.lora_A.weight", a);
   weights.add("proj.lora_B.weight", b);
-  model::Sequences sequences;
-  sequences.offsets = {0, 1};
+  const model::Pass pass;
   const double fine = 1.0 + 1.0 / 1024;
   weights.set_adapter("proj", std::make_shared<LoraAdapter>(fine, 0, kModule));
-  const auto result = weights.linear("proj", {one, {}}, sequences);
+  const auto result = weights.linear("proj", {one, {}}, pass);
   EXPECT_EQ(gradients_of(result.sum(), {b.leaf})[0].item<double>(), fine);
 }
 
@@ -147,7 +145,7 @@ TEST(Lora, DropsNothingInEvaluation) {
   auto layer = make_layer(0.5, false, at::kFloat);
   const auto x = normal({kRows, kIn}, 6);
   const auto dropped = layer.forward({x, {}});
-  layer.sequences.dropout = nullptr;
+  layer.pass.dropout = nullptr;
   const auto whole = layer.forward({x, {}});
   EXPECT_FALSE(dropped.equal(whole));
   EXPECT_LT(relative_difference(whole, composed(layer, x, 0)), 1e-6);

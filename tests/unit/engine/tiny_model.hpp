@@ -50,7 +50,7 @@ inline TensorMap random_weights(const nlohmann::json& config, double spread = 0.
     for (const auto& spec : block.parameters) {
       if (spec.tied) continue;
       auto value = normal(spec.shape, seed++) * spread;
-      tensors[spec.checkpoint_name] = spec.role == model::Role::norm ? value + 1 : value;
+      tensors[spec.checkpoint_name] = spec.role == model::Role::norm ? value + spec.neutral : value;
     }
   }
   return tensors;

@@ -62,12 +62,13 @@ struct Case {
   std::int64_t kv_heads, group, size, window;
   std::int64_t gap = 0;
   float scale = 0;
+  float softcap = 0;
 };
 
 std::string name(const Case& c) {
-  return fmt::format("{}, {}, offsets {}, {} × {} heads of {}, window {}, gap {}",
+  return fmt::format("{}, {}, offsets {}, {} × {} heads of {}, window {}, gap {}, cap {}",
                      instruction_set_name(instruction_set()), float_name(c.type), fmt::join(c.offsets, " "), c.kv_heads,
-                     c.group, c.size, c.window, c.gap);
+                     c.group, c.size, c.window, c.gap, c.softcap);
 }
 
 struct Inputs {
@@ -88,7 +89,7 @@ AttentionShape shape_of(const Case& c, const Inputs& in) {
   shape.q_stride = in.q.stride, shape.k_stride = in.k.stride, shape.v_stride = in.v.stride;
   // dq has q's stride (0), dk and dv have their own.
   shape.dk_stride = in.k.width, shape.dv_stride = in.v.width + 4 * c.gap;
-  shape.window = c.window, shape.scale = c.scale;
+  shape.window = c.window, shape.scale = c.scale, shape.softcap = c.softcap;
   return shape;
 }
 
@@ -150,12 +151,17 @@ struct Expected {
 
   void add_row(const Case& c, const Inputs& in, std::int64_t row, std::int64_t first, std::int64_t h, double scale) {
     const std::int64_t from = h * c.size, key_from = h / c.group * c.size, count = row - first + 1;
-    std::vector<double> p(static_cast<std::size_t>(count)), dp(p.size());
+    std::vector<double> p(static_cast<std::size_t>(count)), dp(p.size()), slope(p.size(), 1.0);
     double most = -std::numeric_limits<double>::infinity(), total = 0, product = 0;
     for (std::size_t j = 0; j < p.size(); ++j) {
       for (std::int64_t i = 0; i < c.size; ++i) {
         p[j] += scale * in.q(row, from + i) * in.k(first + static_cast<std::int64_t>(j), key_from + i);
         dp[j] += in.dout(row, from + i) * in.v(first + static_cast<std::int64_t>(j), key_from + i);
+      }
+      if (c.softcap > 0) {
+        const double share = std::tanh(p[j] / c.softcap);
+        p[j] = c.softcap * share;
+        slope[j] = 1 - share * share;
       }
       most = std::max(most, p[j]);
     }
@@ -170,7 +176,7 @@ struct Expected {
     }
     for (std::size_t j = 0; j < p.size(); ++j) {
       const auto key = first + static_cast<std::int64_t>(j);
-      const double ds = scale * p[j] * (dp[j] - product);
+      const double ds = slope[j] * scale * p[j] * (dp[j] - product);
       const double ds_slack = scale * p[j] * (off * (std::fabs(dp[j]) + std::fabs(product) + 1) + product_slack);
       for (std::int64_t i = 0; i < c.size; ++i) {
         const auto q_at = static_cast<std::size_t>(row * in.q.width + from + i);
@@ -264,6 +270,17 @@ TEST(Attention, StridesAndScale) {
   for (const auto type : {FloatType::f32, FloatType::bf16}) {
     check({type, {0, 70, 90}, 2, 3, 24, 0, 7, 0.3f});
     check({type, {0, 70}, 2, 3, 40, 9, 16});
+  }
+}
+
+// Caps that bind (scores reach 10 and more) and one that hardly does; slopes near 0 are differences near 1, which the
+// slack of the uncapped case covers.
+TEST(Attention, SoftCaps) {
+  for (const auto type : {FloatType::f32, FloatType::bf16}) {
+    for (const float cap : {2.0f, 5.0f, 50.0f}) {
+      check({type, {0, 5, 75}, 2, 2, 24, 0, 0, 0, cap});
+      check({type, {0, 150}, 1, 3, 16, 33, 5, 0.4f, cap});
+    }
   }
 }
 

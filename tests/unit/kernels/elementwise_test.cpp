@@ -117,6 +117,26 @@ TEST(Elementwise, RmsNormRoundsBeforeTheWeight) {
   }
 }
 
+// Gemma's way, with a weight for which the two differ in the last digit.
+TEST(Elementwise, RmsNormRoundsOnce) {
+  const ModeGuard guard;
+  for (const auto mode : all_modes()) {
+    set_kernel_mode(mode);
+    Array x(FloatType::bf16, 32), y(FloatType::bf16, 32);
+    for (std::int64_t i = 0; i < 32; ++i) x.set(i, i % 2 ? 1.0 : 3.0);
+    const float n = 3.0f / std::sqrt(5.0f);
+    int differing = 0;
+    for (const float factor : {1.7f, 1.3f, 0.9f, 1.1f}) {
+      const std::vector<float> weight(32, factor);
+      rms_norm(x.data(), weight.data(), FloatType::bf16, 1, 32, {0.0f, false}, y.data());
+      const auto once = bf16_to_float(float_to_bf16(n * factor));
+      ASSERT_EQ(static_cast<double>(once), y[0]) << instruction_set_name(instruction_set());
+      differing += once != bf16_to_float(float_to_bf16(bf16_to_float(float_to_bf16(n)) * factor));
+    }
+    ASSERT_GT(differing, 0);
+  }
+}
+
 TEST(Elementwise, RmsNormBackward) {
   for_each_mode_and_case([](const Case& c) {
     const Array x(c.type, c.rows * c.features, 1, 3), dy(c.type, c.rows * c.features, 3, 1);
@@ -185,40 +205,87 @@ double sigmoid64(double x) {
   return 1 / (1 + std::exp(-x));
 }
 
-TEST(Elementwise, SwiGlu) {
+/// f and its slope in float64, from their definitions.
+double gate64(Gate f, double x) {
+  if (f == Gate::silu) return x * sigmoid64(x);
+  return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+}
+double slope64(Gate f, double x) {
+  const double s = f == Gate::silu ? sigmoid64(x) : sigmoid64(2 * std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x));
+  const double inner = f == Gate::silu ? 1 : 2 * std::sqrt(2 / M_PI) * (1 + 3 * 0.044715 * x * x);
+  return s * (1 + x * (1 - s) * inner);
+}
+
+constexpr Gate kGates[] = {Gate::silu, Gate::gelu_tanh};
+
+TEST(Elementwise, Gated) {
   for_each_mode_and_case([](const Case& c) {
     const std::int64_t size = c.rows * c.features;
-    for (const auto kept : {FloatType::f32, FloatType::bf16}) {  // what the input is stored as
-      const Array gate(kept, size, 5, 4), up(kept, size, 4, 4), dy(c.type, size, 6, 1);
-      const GatedInput in{gate.data(), up.data(), kept};
-      Array y(c.type, size), dgate(c.type, size), dup(c.type, size);
-      swiglu(in, c.rows, c.features, c.type, y.data());
-      swiglu_backward(in, dy.data(), c.type, c.rows, c.features, dgate.data(), dup.data());
-      Values expected, expected_gate, expected_up;
-      for (std::int64_t i = 0; i < size; ++i) {
-        const double g = gate[i], u = up[i], s = sigmoid64(g);
-        expected.push_back(g * s * u);
-        expected_gate.push_back(dy[i] * u * s * (1 + g * (1 - s)));
-        expected_up.push_back(dy[i] * g * s);
+    for (const auto f : kGates) {
+      for (const auto kept : {FloatType::f32, FloatType::bf16}) {  // what the input is stored as
+        const Array gate(kept, size, 5, 4), up(kept, size, 4, 4), dy(c.type, size, 6, 1);
+        const GatedInput in{gate.data(), up.data(), kept};
+        Array y(c.type, size), dgate(c.type, size), dup(c.type, size);
+        gated(in, f, c.rows, c.features, c.type, y.data());
+        gated_backward(in, f, dy.data(), c.type, c.rows, c.features, {dgate.data(), dup.data()});
+        Values expected, expected_gate, expected_up;
+        for (std::int64_t i = 0; i < size; ++i) {
+          expected.push_back(gate64(f, gate[i]) * up[i]);
+          expected_gate.push_back(dy[i] * up[i] * slope64(f, gate[i]));
+          expected_up.push_back(dy[i] * gate64(f, gate[i]));
+        }
+        // e^x is good to 2 units; six more roundings, one of which (1 + g(1 − s)) may cancel: |g| ≤ 20, so 20 units of
+        // s. GELU's exponent is a cubic: it is off by 4 roundings of its size, and where s · g matters, below 30.
+        const double exponent = f == Gate::silu ? 0 : 120 * 0x1p-24;
+        const double tolerance = 10 * 0x1p-24 + exponent + (c.type == FloatType::f32 ? 0 : epsilon(c.type));
+        expect_near(expected, y, f == Gate::silu ? 1e-30 : 1e-6, tolerance, "y");
+        expect_near(expected_gate, dgate, 5.0, tolerance + 20 * 0x1p-24, "dgate");
+        expect_near(expected_up, dup, 5.0, tolerance + 20 * 0x1p-24, "dup");
       }
-      // e^x is good to 2 units; six more roundings, one of which (1 + g(1 − s)) may cancel: |g| ≤ 20, so 20 units of s.
-      const double tolerance = 10 * 0x1p-24 + (c.type == FloatType::f32 ? 0 : epsilon(c.type));
-      expect_near(expected, y, 1e-30, tolerance, "y");
-      expect_near(expected_gate, dgate, 5.0, tolerance + 20 * 0x1p-24, "dgate");
-      expect_near(expected_up, dup, 5.0, tolerance + 20 * 0x1p-24, "dup");
     }
   });
 }
 
-TEST(Elementwise, SwiGluKeepsItsInputRounded) {
+// Both halves of a fused product, and the gradients into one: the same bits as of separate arrays.
+TEST(Elementwise, GatedHalvesOfOneArray) {
+  for_each_mode_and_case([](const Case& c) {
+    const std::int64_t size = c.rows * c.features;
+    const Array both(c.type, 2 * size, 5, 4), dy(c.type, size, 6, 1);
+    Array gate(c.type, size), up(c.type, size);
+    for (std::int64_t i = 0; i < size; ++i) {
+      const auto at = i / c.features * 2 * c.features + i % c.features;
+      gate.set(i, both[at]), up.set(i, both[at + c.features]);
+    }
+    Array y(c.type, size), dgate(c.type, size), dup(c.type, size), fused(c.type, size), gradient(c.type, 2 * size);
+    for (const auto f : kGates) {
+      gated({gate.data(), up.data(), c.type}, f, c.rows, c.features, c.type, y.data());
+      gated_backward({gate.data(), up.data(), c.type}, f, dy.data(), c.type, c.rows, c.features,
+                     {dgate.data(), dup.data()});
+      const GatedInput halves{both.data(), element_at(both.data(), c.type, c.features), c.type, 2 * c.features};
+      gated(halves, f, c.rows, c.features, c.type, fused.data());
+      gated_backward(halves, f, dy.data(), c.type, c.rows, c.features,
+                     {gradient.data(), element_at(gradient.data(), c.type, c.features), 2 * c.features});
+      // Lanes and tails fall elsewhere: one rounding of the result apart where an exponential differs.
+      const double apart = 8 * 0x1p-24 + (c.type == FloatType::f32 ? 0 : 2 * epsilon(c.type));
+      expect_near(y.values(), fused, 1.0, apart, "y");
+      for (std::int64_t i = 0; i < size; ++i) {
+        const auto at = i / c.features * 2 * c.features + i % c.features;
+        ASSERT_NEAR(dgate[i], gradient[at], apart * (20 + std::fabs(dgate[i])));
+        ASSERT_NEAR(dup[i], gradient[at + c.features], apart * (1 + std::fabs(dup[i])));
+      }
+    }
+  });
+}
+
+TEST(Elementwise, GatedKeepsItsInputRounded) {
   for_each_mode_and_case([](const Case& c) {
     const std::int64_t size = c.rows * c.features;
     const Array gate(c.type, size, 5, 4), up(c.type, size, 4, 4);
     Array y(c.type, size), alone(c.type, size);
     std::vector<std::uint16_t> kept_gate(static_cast<std::size_t>(size)), kept_up(kept_gate);
     const GatedInput in{gate.data(), up.data(), c.type};
-    swiglu(in, c.rows, c.features, c.type, y.data(), kept_gate.data(), kept_up.data());
-    swiglu(in, c.rows, c.features, c.type, alone.data());
+    gated(in, Gate::silu, c.rows, c.features, c.type, y.data(), kept_gate.data(), kept_up.data());
+    gated(in, Gate::silu, c.rows, c.features, c.type, alone.data());
     ASSERT_EQ(y.values(), alone.values());
     for (std::int64_t i = 0; i < size; ++i) {
       const auto at = static_cast<std::size_t>(i);
@@ -228,24 +295,26 @@ TEST(Elementwise, SwiGluKeepsItsInputRounded) {
   });
 }
 
-TEST(Elementwise, SwiGluGradientIsTheSlope) {
+TEST(Elementwise, GatedGradientIsTheSlope) {
   const ModeGuard guard;
   for (const auto mode : all_modes()) {
     set_kernel_mode(mode);
-    const Array gate(FloatType::f32, 40, 1, 2), up(FloatType::f32, 40, 2, 1);
-    const std::vector<float> ones(40, 1.0f);
-    Array dgate(FloatType::f32, 40), dup(FloatType::f32, 40);
-    swiglu_backward({gate.data(), up.data(), FloatType::f32}, ones.data(), FloatType::f32, 1, 40, dgate.data(),
-                    dup.data());
-    for (std::int64_t i = 0; i < 40; ++i) {
-      const auto value = [&](double g) { return g * sigmoid64(g) * up[i]; };
-      // Central difference in float64: error h²/6 · |f'''| < 1e-8.
-      ASSERT_NEAR((value(gate[i] + 1e-4) - value(gate[i] - 1e-4)) / 2e-4, dgate[i], 3e-6);
+    for (const auto f : kGates) {
+      const Array gate(FloatType::f32, 40, 1, 2), up(FloatType::f32, 40, 2, 1);
+      const std::vector<float> ones(40, 1.0f);
+      Array dgate(FloatType::f32, 40), dup(FloatType::f32, 40);
+      gated_backward({gate.data(), up.data(), FloatType::f32}, f, ones.data(), FloatType::f32, 1, 40,
+                     {dgate.data(), dup.data()});
+      for (std::int64_t i = 0; i < 40; ++i) {
+        const auto value = [&](double g) { return gate64(f, g) * up[i]; };
+        // Central difference in float64: error h²/6 · |f'''| < 1e-8.
+        ASSERT_NEAR((value(gate[i] + 1e-4) - value(gate[i] - 1e-4)) / 2e-4, dgate[i], 3e-6);
+      }
     }
   }
 }
 
-TEST(Elementwise, SwiGluOfExtremes) {
+TEST(Elementwise, GatedOfExtremes) {
   const ModeGuard guard;
   for (const auto mode : all_modes()) {
     set_kernel_mode(mode);
@@ -254,7 +323,7 @@ TEST(Elementwise, SwiGluOfExtremes) {
     const Values gates = {-1000, -100, -88, -50, 0, 50, 88, 100, 1000, 1e30, -1e30, nan, 1e-30, -1e-30, 17, -17};
     for (std::size_t i = 0; i < 16; ++i) gate.set(static_cast<std::int64_t>(i), gates[i]);
     const std::vector<float> up(16, 1.0f);
-    swiglu({gate.data(), up.data(), FloatType::f32}, 1, 16, FloatType::f32, y.data());
+    gated({gate.data(), up.data(), FloatType::f32}, Gate::silu, 1, 16, FloatType::f32, y.data());
     for (std::int64_t i = 0; i < 16; ++i) {
       const double g = gate[i];
       if (std::isnan(g)) {
@@ -324,8 +393,9 @@ TEST(Elementwise, ManyRowsEqualRowByRow) {
 TEST(Elementwise, RefusesWhatItCannotDo) {
   std::vector<float> a(64), b(64), c(64);
   EXPECT_THROW(rms_norm(a.data(), b.data(), FloatType::f16, 1, 8, kEps, c.data()), Error);
-  EXPECT_THROW(swiglu({a.data(), b.data(), FloatType::f16}, 2, 8, FloatType::f32, c.data()), Error);
-  EXPECT_THROW(swiglu({a.data(), b.data(), FloatType::f32}, 2, 8, FloatType::f16, c.data()), Error);
+  EXPECT_THROW(gated({a.data(), b.data(), FloatType::f16}, Gate::silu, 2, 8, FloatType::f32, c.data()), Error);
+  EXPECT_THROW(gated({a.data(), b.data(), FloatType::f32}, Gate::silu, 2, 8, FloatType::f16, c.data()), Error);
+  EXPECT_THROW(gated({a.data(), b.data(), FloatType::f32, 7}, Gate::silu, 2, 8, FloatType::f32, c.data()), Error);
   EXPECT_THROW(rotary(a.data(), b.data(), b.data(), FloatType::f32, {1, 1, 8, 3, 8}, false, c.data()), Error);
   EXPECT_THROW(rotary(a.data(), b.data(), b.data(), FloatType::f32, {2, 2, 8, 8, 15}, false, c.data()), Error);
 }

@@ -15,6 +15,7 @@ namespace {
 
 using nlohmann::json;
 using testing::AllOf;
+using testing::Contains;
 using testing::Each;
 using testing::ElementsAre;
 using testing::HasSubstr;
@@ -47,6 +48,21 @@ json without(json config, const std::string& key) {
   return config;
 }
 
+/// Of the first layer.
+const AttentionSpec& attention_of(const Architecture& a) {
+  return a.layers.at(0).attention;
+}
+
+std::vector<int64_t> windows_of(const Architecture& a) {
+  std::vector<int64_t> windows;
+  for (const auto& layer : a.layers) windows.push_back(layer.attention.window);
+  return windows;
+}
+
+const RopeConfig& rope_of(const Architecture& a) {
+  return a.ropes.at(0).config;
+}
+
 TEST(Architecture, ReadsLlama) {
   auto config = tiny("llama");
   config.update({{"attention_bias", true},
@@ -59,16 +75,21 @@ TEST(Architecture, ReadsLlama) {
                  {"max_position_embeddings", 4096.0}});
   const auto a = parsed(config);
   EXPECT_EQ(a.family, "llama");
-  EXPECT_EQ(a.head_dim, 16);
-  EXPECT_EQ(a.kv_heads, 2);
+  EXPECT_EQ(attention_of(a).head_dim, 16);
+  EXPECT_EQ(attention_of(a).kv_heads, 2);
   EXPECT_EQ(a.max_positions, 4096);
-  EXPECT_TRUE(a.qkv_bias && a.output_bias && a.mlp_bias && a.tied_embeddings);
-  EXPECT_FALSE(a.qk_norm);
-  EXPECT_EQ(a.rms_norm_eps, 1e-5);
+  for (const auto& layer : a.layers) {
+    EXPECT_TRUE(layer.attention.input_bias && layer.attention.output_bias);
+    EXPECT_TRUE(layer.mlp.input_bias && layer.mlp.output_bias);
+    EXPECT_FALSE(layer.attention.query_norm || layer.attention.key_norm);
+    EXPECT_EQ(layer.before_mlp->eps, 1e-5);
+  }
+  EXPECT_TRUE(a.tied_embeddings);
+  EXPECT_EQ(a.head.norm.eps, 1e-5);
   EXPECT_EQ(a.initializer_range, 0.05);
   EXPECT_EQ(a.dtype, "bfloat16");
   EXPECT_THAT(a.eos_ids, ElementsAre(7, 9));
-  EXPECT_THAT(a.sliding_window, ElementsAre(0, 0, 0));
+  EXPECT_THAT(windows_of(a), ElementsAre(0, 0, 0));
   EXPECT_EQ(a.raw, config);
 }
 
@@ -78,38 +99,38 @@ TEST(Architecture, FillsDefaultsOfEachFamily) {
     return with(with(config, "num_attention_heads", 32), "hidden_size", 256);
   };
   const auto llama = parsed(bare("llama"));
-  EXPECT_EQ(llama.kv_heads, 32);
+  EXPECT_EQ(attention_of(llama).kv_heads, 32);
   EXPECT_EQ(llama.max_positions, 2048);
   EXPECT_THAT(llama.eos_ids, ElementsAre(2));
-  EXPECT_EQ(llama.rope.theta, 10000.0);
+  EXPECT_EQ(rope_of(llama).theta, 10000.0);
   EXPECT_EQ(llama.dtype, "");
   const auto mistral = parsed(bare("mistral"));
-  EXPECT_EQ(mistral.kv_heads, 8);
+  EXPECT_EQ(attention_of(mistral).kv_heads, 8);
   EXPECT_EQ(mistral.max_positions, 131072);
-  EXPECT_THAT(mistral.sliding_window, ElementsAre(4096, 4096, 4096));
-  EXPECT_EQ(parsed(with(bare("mistral"), "num_key_value_heads", nullptr)).kv_heads, 32);
-  EXPECT_THAT(parsed(with(bare("mistral"), "sliding_window", nullptr)).sliding_window, Each(0));
+  EXPECT_THAT(windows_of(mistral), ElementsAre(4096, 4096, 4096));
+  EXPECT_EQ(attention_of(parsed(with(bare("mistral"), "num_key_value_heads", nullptr))).kv_heads, 32);
+  EXPECT_THAT(windows_of(parsed(with(bare("mistral"), "sliding_window", nullptr))), Each(0));
   const auto qwen2 = parsed(bare("qwen2"));
-  EXPECT_EQ(qwen2.kv_heads, 32);
-  EXPECT_TRUE(qwen2.qkv_bias);
-  EXPECT_FALSE(qwen2.output_bias);
+  EXPECT_EQ(attention_of(qwen2).kv_heads, 32);
+  EXPECT_TRUE(attention_of(qwen2).input_bias);
+  EXPECT_FALSE(attention_of(qwen2).output_bias);
   EXPECT_TRUE(qwen2.eos_ids.empty());
   const auto qwen3 = parsed(bare("qwen3"));
-  EXPECT_EQ(qwen3.head_dim, 128);
-  EXPECT_TRUE(qwen3.qk_norm);
-  EXPECT_FALSE(qwen3.qkv_bias);
+  EXPECT_EQ(attention_of(qwen3).head_dim, 128);
+  EXPECT_TRUE(attention_of(qwen3).query_norm && attention_of(qwen3).key_norm);
+  EXPECT_FALSE(attention_of(qwen3).input_bias);
 }
 
 TEST(Architecture, PlacesQwenWindows) {
   auto config = tiny("qwen2");
   config.update({{"sliding_window", 100}, {"max_window_layers", 2}});
-  EXPECT_THAT(parsed(config).sliding_window, ElementsAre(0, 0, 0));  // use_sliding_window is off
+  EXPECT_THAT(windows_of(parsed(config)), ElementsAre(0, 0, 0));  // use_sliding_window is off
   config["use_sliding_window"] = true;
-  EXPECT_THAT(parsed(config).sliding_window, ElementsAre(0, 0, 100));
+  EXPECT_THAT(windows_of(parsed(config)), ElementsAre(0, 0, 100));
   config["max_window_layers"] = 0;
-  EXPECT_THAT(parsed(config).sliding_window, ElementsAre(100, 100, 100));
+  EXPECT_THAT(windows_of(parsed(config)), ElementsAre(100, 100, 100));
   config["layer_types"] = {"sliding_attention", "full_attention", "attention"};
-  EXPECT_THAT(parsed(config).sliding_window, ElementsAre(100, 0, 0));
+  EXPECT_THAT(windows_of(parsed(config)), ElementsAre(100, 0, 0));
   config["sliding_window"] = nullptr;
   EXPECT_THAT(failure(config), AllOf(HasSubstr("config.json: layer_types"), HasSubstr("use_sliding_window")));
   config["layer_types"] = {"full_attention"};
@@ -125,8 +146,8 @@ TEST(Architecture, ReadsOldAndNewRopeKeys) {
   old_keys["rope_scaling"] = with(llama3, "type", "llama3");
   auto new_keys = tiny("llama");
   new_keys["rope_parameters"] = with(with(llama3, "rope_type", "llama3"), "rope_theta", 500000.0);
-  const auto rope = parsed(new_keys).rope;
-  EXPECT_EQ(rope, parsed(old_keys).rope);
+  const auto rope = rope_of(parsed(new_keys));
+  EXPECT_EQ(rope, rope_of(parsed(old_keys)));
   EXPECT_EQ(rope.type, RopeType::llama3);
   EXPECT_EQ(rope.theta, 500000.0);
   EXPECT_EQ(rope.factor, 8.0);
@@ -136,12 +157,12 @@ TEST(Architecture, ReadsOldAndNewRopeKeys) {
 TEST(Architecture, PrefersRopeScalingAndTopLevelOriginalPositions) {
   auto config = with(tiny("qwen3"), "rope_parameters", {{"rope_type", "linear"}, {"factor", 2.0}});
   config["rope_scaling"] = {{"rope_type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 64}};
-  EXPECT_EQ(parsed(config).rope.type, RopeType::yarn);
-  EXPECT_EQ(parsed(config).rope.original_max_positions, 64);
+  EXPECT_EQ(rope_of(parsed(config)).type, RopeType::yarn);
+  EXPECT_EQ(rope_of(parsed(config)).original_max_positions, 64);
   config["original_max_position_embeddings"] = 32;
-  EXPECT_EQ(parsed(config).rope.original_max_positions, 32);
+  EXPECT_EQ(rope_of(parsed(config)).original_max_positions, 32);
   config["rope_scaling"] = nullptr;
-  EXPECT_EQ(parsed(config).rope.type, RopeType::linear);
+  EXPECT_EQ(rope_of(parsed(config)).type, RopeType::linear);
 }
 
 TEST(Architecture, RefusesUnknownModelTypes) {
@@ -171,7 +192,7 @@ TEST(Architecture, NamesEachBadValue) {
       {"num_key_value_heads", 3, "num_key_value_heads is 3, but must divide num_attention_heads (4)"},
       {"head_dim", 15, "head_dim is 15, but rotary embedding needs an even number"},
       {"hidden_size", 66, "hidden_size is 66, which is no multiple of num_attention_heads (4)"},
-      {"hidden_act", "gelu", "hidden_act is 'gelu', but only 'silu'"},
+      {"hidden_act", "relu", "hidden_act is 'relu', which is not supported. Known: gelu,"},
       {"rms_norm_eps", 0, "rms_norm_eps must be greater than 0"},
       {"attention_bias", "yes", "attention_bias must be true or false"},
       {"dtype", "int8", "dtype is 'int8'"},
@@ -187,7 +208,7 @@ TEST(Architecture, NamesEachBadValue) {
        "rope_parameters.high_freq_factor is 4, but must be greater than low_freq_factor (4)"},
       {"rope_parameters",
        {{"rope_type", "longrope"}, {"short_factor", {1.0, 2.0}}, {"long_factor", {1.0, 2.0}}},
-       "rope_parameters.short_factor holds 2 numbers, but half of head_dim is 8"},
+       "rope_parameters.short_factor holds 2 numbers, but half of the rotated dimensions is 8"},
       {"rope_parameters", {{"full_attention", {{"rope_type", "default"}}}}, "rope_parameters.full_attention"},
   };
   for (const auto& [key, value, expected] : cases) {
@@ -258,11 +279,50 @@ TEST(Blocks, CountsTheParametersOfLlama2) {
   EXPECT_EQ(parameter_count(parsed(config)), 6738415616);  // as published for Llama-2-7B
 }
 
+// A family of each name, whatever its sizes: its defaults make sense together, and its targets are its own projections.
 TEST(Families, NameDefaultTargets) {
   for (const auto& family : known_families()) {
-    EXPECT_THAT(default_target_modules(family), ElementsAre("q_proj", "v_proj"));
+    const auto architecture = parsed(tiny(family));
+    const auto names = projection_names(describe_blocks(architecture));
+    ASSERT_FALSE(architecture.default_targets.empty()) << family;
+    for (const auto& target : architecture.default_targets) EXPECT_THAT(names, Contains(target)) << family;
   }
-  EXPECT_THROW(default_target_modules("gpt2"), ModelError);
+}
+
+TEST(Families, Phi3FusesAndRotatesInPart) {
+  auto config = tiny("phi3");
+  config.update(
+      {{"rope_scaling", {{"type", "su"}, {"short_factor", {1, 1, 1, 1, 1, 1}}, {"long_factor", {2, 2, 2, 2, 2, 2}}}},
+       {"partial_rotary_factor", 0.75},
+       {"max_position_embeddings", 131072}});
+  const auto a = parsed(config);
+  EXPECT_EQ(rope_of(a).type, RopeType::longrope);
+  EXPECT_EQ(rope_of(a).original_max_positions, 4096);  // the family's, as the key is absent
+  EXPECT_EQ(rope_of(a).partial_rotary_factor, 0.75);
+  EXPECT_THAT(windows_of(a), Each(0));
+  EXPECT_THAT(windows_of(parsed(with(config, "sliding_window", 2047))), Each(2047));
+  EXPECT_THAT(describe_blocks(a)[1].parameter("self_attn.qkv_proj.weight").shape, ElementsAre(128, 64));
+  EXPECT_THAT(failure(with(config, "partial_rotary_factor", 1.5)), HasSubstr("partial_rotary_factor is 1.5"));
+}
+
+TEST(Families, Gemma2HasItsDefaults) {
+  const auto config = with(tiny("gemma2"), "hidden_size", 100);
+  const auto a = parsed(config);
+  const auto& layer = a.layers.at(0);
+  EXPECT_THAT(windows_of(a), ElementsAre(4096, 0, 4096));
+  EXPECT_THAT(
+      windows_of(parsed(with(config, "layer_types", {"full_attention", "full_attention", "sliding_attention"}))),
+      ElementsAre(0, 0, 4096));
+  EXPECT_EQ(layer.attention.scale, 1.0 / 16);
+  EXPECT_EQ(layer.attention.softcap, 50);
+  EXPECT_EQ(a.head.softcap, 30);
+  EXPECT_EQ(a.embedding.multiplier, 10);
+  EXPECT_TRUE(a.tied_embeddings);
+  EXPECT_EQ(layer.mlp.activation, ActivationKind::gelu_tanh);
+  EXPECT_EQ(layer.after_mlp->name, "post_feedforward_layernorm");
+  EXPECT_EQ(layer.after_mlp->kind, NormKind::rms_plus_one);
+  EXPECT_EQ(parsed(with(config, "attn_logit_softcapping", nullptr)).layers[0].attention.softcap, 0);
+  EXPECT_THAT(failure(with(config, "use_bidirectional_attention", true)), HasSubstr("use_bidirectional_attention"));
 }
 
 }  // namespace

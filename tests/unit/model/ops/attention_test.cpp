@@ -18,10 +18,8 @@ using test::leaf;
 using test::normal;
 using test::relative_difference;
 
-Sequences sequences_of(std::vector<std::int64_t> offsets) {
-  Sequences sequences;
-  sequences.offsets = std::move(offsets);
-  return sequences;
+Batch batch_of(std::vector<std::int64_t> offsets) {
+  return {std::move(offsets), {}};
 }
 
 /// One mask over the whole batch: same sequence, not later, inside the window.
@@ -64,7 +62,7 @@ TEST(Attention, EqualsAMaskedSoftmax) {
     auto q = leaf({tokens, item.heads, 6}, 1, at::kDouble), k = leaf({tokens, item.kv_heads, 6}, 2, at::kDouble);
     auto v = leaf({tokens, item.kv_heads, 6}, 3, at::kDouble);
     const auto direction = normal({tokens, item.heads * 6}, 4, at::kDouble);
-    const auto ours = attention(q, k, v, sequences_of(item.offsets), item.window);
+    const auto ours = attention(q, k, v, batch_of(item.offsets), {item.window});
     const auto theirs = reference(q, k, v, item.offsets, item.window);
     ASSERT_EQ(ours.sizes(), theirs.sizes());
     EXPECT_LT(relative_difference(ours, theirs), 1e-12);
@@ -81,11 +79,7 @@ TEST(Attention, MatchesFiniteDifferences) {
   for (const std::int64_t window : {0, 2}) {
     auto q = leaf({5, 2, 3}, 1, at::kDouble), k = leaf({5, 1, 3}, 2, at::kDouble), v = leaf({5, 1, 3}, 3, at::kDouble);
     const auto direction = normal({5, 6}, 4, at::kDouble);
-    expect_gradients(
-        [&] {
-          return (attention(q, k, v, sequences_of({0, 2, 5}), window) * direction).sum();
-        },
-        {q, k, v});
+    expect_gradients([&] { return (attention(q, k, v, batch_of({0, 2, 5}), {window}) * direction).sum(); }, {q, k, v});
   }
 }
 
@@ -112,7 +106,7 @@ TEST(Attention, KernelsAndAtenEqualAMaskedSoftmax) {
         kernels::set_kernel_mode(mode);
         SCOPED_TRACE(
             fmt::format("{}, offsets {}, window {}", c10::toString(dtype), fmt::join(item.offsets, " "), item.window));
-        const auto ours = attention(q, k, v, sequences_of(item.offsets), item.window);
+        const auto ours = attention(q, k, v, batch_of(item.offsets), {item.window});
         ASSERT_EQ(ours.scalar_type(), dtype);
         EXPECT_LT(relative_difference(ours, theirs), apart(dtype));
         const auto found = torch::autograd::grad({ours}, {q, k, v}, {direction});
@@ -129,7 +123,7 @@ TEST(Attention, KernelMatchesFiniteDifferences) {
     const std::vector<at::Tensor> leaves{leaf({20, 4, 8}, 1), leaf({20, 2, 8}, 2), leaf({20, 2, 8}, 3)};
     const auto direction = normal({20, 32}, 4);
     const auto loss = [&] {
-      return (attention(leaves[0], leaves[1], leaves[2], sequences_of({0, 13, 20}), 6) * direction).sum();
+      return (attention(leaves[0], leaves[1], leaves[2], batch_of({0, 13, 20}), {6}) * direction).sum();
     };
     expect_directional([&] { return loss().item<double>(); }, leaves, gradients_of(loss(), leaves), 1e-2);
   }
@@ -140,7 +134,7 @@ TEST(Attention, KernelMatchesFiniteDifferences) {
 TEST(Attention, TakesSlices) {
   const auto fused = leaf({33, 8, 16}, 1), direction = normal({33, 64}, 2);
   const auto run = [&](const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
-    return attention(q, k, v, sequences_of({0, 20, 33}), 0);
+    return attention(q, k, v, batch_of({0, 20, 33}), {0});
   };
   const auto slices = run(fused.narrow(1, 0, 4), fused.narrow(1, 4, 2), fused.narrow(1, 6, 2));
   const auto by_head = fused.transpose(0, 1).contiguous().transpose(0, 1);
@@ -160,11 +154,11 @@ TEST(Attention, PackedSequencesAreEachAlone) {
   const std::vector<std::int64_t> offsets{0, 7, 8, 30};
   const auto q = normal({30, 4, 16}, 1), k = normal({30, 2, 16}, 2), v = normal({30, 2, 16}, 3);
   for (const std::int64_t window : {0, 6}) {
-    const auto packed = attention(q, k, v, sequences_of(offsets), window);
+    const auto packed = attention(q, k, v, batch_of(offsets), {window});
     for (std::size_t s = 0; s + 1 < offsets.size(); ++s) {
       const auto begin = offsets[s], rows = offsets[s + 1] - begin;
       const auto part = [&](const at::Tensor& x) { return x.narrow(0, begin, rows); };
-      EXPECT_TRUE(part(packed).equal(attention(part(q), part(k), part(v), sequences_of({0, rows}), window)));
+      EXPECT_TRUE(part(packed).equal(attention(part(q), part(k), part(v), batch_of({0, rows}), {window})));
     }
   }
 }
@@ -184,18 +178,19 @@ TEST(CachedAttention, StepByStepEqualsAllAtOnce) {
   const auto q = normal({kTokens, 4, 8}, 1), k = normal({kTokens, 2, 8}, 2), v = normal({kTokens, 2, 8}, 3);
   for (const auto& [mode, window] : modes_and_windows({0, 1, 40, 1000})) {
     kernels::set_kernel_mode(mode);
-    const auto whole = attention(q, k, v, sequences_of({0, kTokens}), window);
+    const auto whole = attention(q, k, v, batch_of({0, kTokens}), {window});
     LayerCache cache;
+    const Batch none;
     std::vector<at::Tensor> parts;
     std::int64_t done = 0;
     for (const std::int64_t prompt : {230, 1, 1, 5, 40}) {
-      parts.push_back(cached_attention(q.narrow(0, done, prompt), k.narrow(0, done, prompt), v.narrow(0, done, prompt),
-                                       cache, window));
+      parts.push_back(attention(q.narrow(0, done, prompt), k.narrow(0, done, prompt), v.narrow(0, done, prompt), none,
+                                {window}, &cache));
       done += prompt;
     }
     for (; done < kTokens; ++done) {
       parts.push_back(
-          cached_attention(q.narrow(0, done, 1), k.narrow(0, done, 1), v.narrow(0, done, 1), cache, window));
+          attention(q.narrow(0, done, 1), k.narrow(0, done, 1), v.narrow(0, done, 1), none, {window}, &cache));
     }
     EXPECT_EQ(cache.length, kTokens);
     // Softmax over up to 300 keys in another order: 300 · 6e-8 / 2.

@@ -111,7 +111,7 @@ TEST(AddRmsNorm, NeedsNoGradientOfItsFirstTerm) {
 TEST(SwiGlu, EqualsItsCompositionAndFiniteDifferences) {
   auto gate = leaf({4, 9}, 1, at::kDouble), up = leaf({4, 9}, 2, at::kDouble);
   const auto direction = normal({4, 9}, 3, at::kDouble);
-  const auto loss = [&] { return (swiglu(gate, up, false).tensor * direction).sum(); };
+  const auto loss = [&] { return (gated(gate, up, ActivationKind::silu, {}).tensor * direction).sum(); };
   expect_gradients(loss, {gate, up});
   const auto ours = gradients_of(loss(), {gate, up});
   const auto theirs = gradients_of((gate * gate.sigmoid() * up * direction).sum(), {gate, up});
@@ -145,13 +145,13 @@ TEST(Recipes, MakeTheSameBitsAgain) {
   for (const auto dtype : {at::kFloat, at::kBFloat16}) {
     auto x = leaf({6, 32}, 1, dtype), up = leaf({6, 32}, 2, dtype);
     const auto weight = normal({32}, 3, dtype);
-    for (const auto& value : {rms_norm(x, weight, 1e-6, true), swiglu(x, up, true)}) {
+    for (const auto& value : {rms_norm(x, weight, 1e-6, true), gated(x, up, ActivationKind::silu, {true, false})}) {
       ASSERT_TRUE(value.recipe);
       EXPECT_TRUE(value.kept().get().equal(value.tensor));
       EXPECT_FALSE(value.kept().get().requires_grad());
     }
     EXPECT_FALSE(rms_norm(x, weight, 1e-6, false).recipe);
-    EXPECT_FALSE(swiglu(x, up, false).recipe);
+    EXPECT_FALSE(gated(x, up, ActivationKind::silu, {}).recipe);
   }
 }
 
@@ -176,7 +176,8 @@ TEST(Kernels, EqualTheAtenPathsInFloat) {
     auto x = leaf({11, 100}, 1), weight = leaf({48}, 2);
     const auto gate = x.narrow(1, 0, 48), up = x.narrow(1, 50, 48), heads = gate.view({11, 2, 24});
     const auto angle = normal({11, 8}, 3), direction = normal({11, 48}, 4);
-    std::vector<at::Tensor> all = {rms_norm(gate, weight, 1e-6, false).tensor, swiglu(gate, up, false).tensor,
+    std::vector<at::Tensor> all = {rms_norm(gate, weight, 1e-6, false).tensor,
+                                   gated(gate, up, ActivationKind::silu, {}).tensor,
                                    rotary(heads, angle.cos(), angle.sin()).reshape({11, 48})};
     for (std::size_t i = 0; i < 3; ++i) {
       all.push_back(gradients_of((all[i] * direction).sum(), {x})[0]);
