@@ -41,7 +41,9 @@ int run_forward(const config::ParsedConfig& parsed) {
     raise<DataError>("{}: needs a tensor 'input_ids' of type I64 and shape [batch, sequence]", config.input);
   }
   const auto engine = engine::make_engine(config, engine::Purpose::infer);
-  const auto vocabulary = engine->facts().vocabulary;
+  const auto facts = engine->facts();
+  for (const auto& line : facts.account.lines()) spdlog::warn("{}", line);
+  const auto vocabulary = facts.vocabulary;
   const auto rows = ids->shape[0], length = ids->shape[1];
   std::vector<float> all;
   all.reserve(static_cast<std::size_t>(rows * length * vocabulary));

@@ -19,7 +19,7 @@
 #include "data/text_file.hpp"
 #include "data/tokenizer_encoder.hpp"
 #include "engine/engine.hpp"
-#include "io/hub.hpp"
+#include "io/folder_kind.hpp"
 #include "io/json.hpp"
 #include "tokenizer/generation_config.hpp"
 #include "tokenizer/tokenizer.hpp"
@@ -130,13 +130,14 @@ engine::GenerationOptions generation_options(const config::Config& config) {
 int run_generate(const config::ParsedConfig& parsed) {
   const auto& config = parsed.config;
   const auto prompts = read_prompts(config);
-  const auto folder = io::find_model(config.model_name);
+  const auto folder = io::find_base_model(config.model_name);
   const auto tokenizer = tokenizer::Tokenizer::load(folder);
   const auto defaults = tokenizer::read_generation_config(folder);
   auto account = tokenizer.account();
   account.add(defaults.account);
   for (const auto& line : account.lines()) spdlog::info("{}", line);
   const auto engine = engine::make_engine(config, engine::Purpose::infer);
+  for (const auto& line : engine->facts().account.lines()) spdlog::warn("{}", line);
   auto options = generation_options(config);
   options.stop_ids = stop_ids(*engine, tokenizer, defaults);
   std::string lines;

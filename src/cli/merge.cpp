@@ -11,11 +11,12 @@ namespace lorica::cli {
 int run_merge(const config::ParsedConfig& parsed) {
   const auto& config = parsed.config;
   const auto report = engine::merge_adapter(config);
+  for (const auto& line : report.account.lines()) spdlog::warn("{}", line);
   spdlog::info("merged {} into {} ({} in {}, {})", counted(report.modules, "module"), config.output,
                format_bytes(report.bytes), counted(report.files, "file"), report.dtype);
   if (report.dequantized) {
     spdlog::info(
-        "the base was in 4 bits: its weights were dequantized, the adapter added in float32, and nothing quantized "
+        "the base was quantized: its weights were dequantized, the adapter added in float32, and nothing quantized "
         "again");
   }
   spdlog::info(

@@ -1,6 +1,7 @@
 // `lorica plan`: what a training run will need, from config.json alone.
 #include <fmt/format.h>
 
+#include "base/log.hpp"
 #include "cli/commands.hpp"
 #include "engine/adapter_options.hpp"
 #include "engine/plan/plan.hpp"
@@ -18,6 +19,7 @@ int run_plan(const config::ParsedConfig& asked) {
   figures.flops = config.tflops * 1e12;
   figures.bandwidth = static_cast<double>(config.bandwidth);
   const auto plan = engine::make_plan(config, figures);
+  for (const auto& line : plan.account.lines()) spdlog::warn("{}", line);
   fmt::print("{}", config.json ? engine::plan_json(plan) : engine::plan_text(plan));
   return plan.fits ? 0 : 2;
 }

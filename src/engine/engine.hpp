@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "base/account.hpp"
 #include "config/config.hpp"
 #include "data/micro_batch.hpp"
 
@@ -43,6 +44,7 @@ struct ModelFacts {
   std::string compute;                ///< dtype of activations and products
   std::vector<std::string> adapted;   ///< module names that carry an adapter
   std::string recompute;              ///< what `--recompute` came to: "keep", "recompute", "selective"
+  Account account;                    ///< files, tensors and keys of the base model and the adapter that nothing uses
 };
 
 /// Bytes that the engine holds, by purpose; of a sharded model, this process's part.

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 
+#include "base/account.hpp"
 #include "config/config.hpp"
 #include "io/dtype.hpp"
 
@@ -15,6 +16,7 @@ struct MergeReport {
   std::uint64_t bytes = 0;
   std::string dtype;              ///< of the merged weights
   bool dequantized = false;       ///< the base was stored in 4 bits (or was to be seen as QLoRA saw it)
+  Account account;                ///< what of the base model's and the adapter's files nothing used
   double largest_difference = 0;  ///< between logits of base + adapter and of the merged model, on probe tokens
   double largest_logit = 0;
   double tolerance = 0;  ///< merge_tolerance() of this model

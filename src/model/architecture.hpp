@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "base/account.hpp"
 #include "model/block_spec.hpp"
 #include "model/layer_spec.hpp"
 
@@ -33,13 +34,15 @@ struct Architecture {
   std::string dtype;             ///< "float32", "bfloat16", "float16", or "" when config.json doesn't say
   std::vector<int64_t> eos_ids;  ///< may be empty
   nlohmann::json raw;            ///< the whole config.json
+  Account account;               ///< its keys that nothing here uses
 
   int64_t layer_count() const { return static_cast<int64_t>(layers.size()); }
 };
 
 /// Reads `model_folder`/config.json. Throws FileError when it can't be read, ModelError (naming the file and the key)
 /// when it is not JSON, the model type is unknown, a key is missing or has the wrong type, a size is not positive,
-/// heads is no multiple of kv_heads, the activation or the rope type is unknown.
+/// heads is no multiple of kv_heads, the activation or the rope type is unknown, or a key decides the model's numbers
+/// that the family has no use for (see config_keys.hpp).
 Architecture read_architecture(const std::filesystem::path& model_folder);
 
 /// The same from a parsed config; `origin` names it in messages.

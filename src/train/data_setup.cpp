@@ -9,6 +9,7 @@
 #include "base/strings.hpp"
 #include "data/column_mapping.hpp"
 #include "data/preview.hpp"
+#include "io/folder_kind.hpp"
 #include "io/hub.hpp"
 
 namespace lorica::train {
@@ -66,7 +67,7 @@ data::SamplerOptions sampler_options(const config::Config& config) {
 TrainingData load_data(const config::Config& config) {
   TrainingData result;
   result.tokenizer =
-      std::make_unique<tokenizer::Tokenizer>(tokenizer::Tokenizer::load(io::find_model(config.model_name)));
+      std::make_unique<tokenizer::Tokenizer>(tokenizer::Tokenizer::load(io::find_base_model(config.model_name)));
   result.encoder = std::make_unique<data::TokenizerEncoder>(*result.tokenizer);
   data::DataReport report, eval_report;
   auto options = data_options(config);

@@ -14,6 +14,7 @@
 #include "base/wording.hpp"
 #include "config/option.hpp"
 #include "engine/state_pieces.hpp"
+#include "io/folder_kind.hpp"
 #include "io/safetensors.hpp"
 #include "train/checkpoints.hpp"
 #include "train/metrics/jsonl.hpp"
@@ -46,10 +47,16 @@ void check_whole(const fs::path& checkpoint) {
   if (!weights) raise<ModelError>("{}: has no tensors", checkpoint.string());
 }
 
-/// The folder that --resume names, with or without a slash at its end.
+/// The folder that --resume names, with or without a slash at its end. Throws ConfigError, ModelError if it is none, or
+/// another thing than a checkpoint of ours.
 fs::path named_checkpoint(const config::Config& config) {
   auto checkpoint = fs::path(config.resume).lexically_normal();
-  return checkpoint.has_filename() ? checkpoint : checkpoint.parent_path();
+  if (!checkpoint.has_filename()) checkpoint = checkpoint.parent_path();
+  if (!fs::is_directory(checkpoint)) raise<ConfigError>("--resume {}: there is no such folder", config.resume);
+  if (io::folder_kind(checkpoint) != io::FolderKind::checkpoint) {
+    io::refuse_folder(checkpoint, io::FolderKind::checkpoint);
+  }
+  return checkpoint;
 }
 
 /// Folders of runs inside `output`, newest name first, and `output` itself.
@@ -115,7 +122,6 @@ fs::path choose_run_folder(const config::Config& config) {
 fs::path find_checkpoint(const config::Config& config, const fs::path& run_folder) {
   if (config.resume != "latest") {
     const auto checkpoint = named_checkpoint(config);
-    if (!fs::is_directory(checkpoint)) raise<ConfigError>("--resume {}: there is no such folder", config.resume);
     check_whole(checkpoint);
     return checkpoint;
   }

@@ -220,7 +220,8 @@ void Run::open_folder() {
   options.log_every = config_.log_every_n_steps;
   apply_log_to(config_.log_to, options);
   metrics_ = std::make_unique<MetricsWriter>(options);
-  auto account = data_.account;  // of rows and files; then of options
+  auto account = data_.account;  // of rows and files; then of the model and of options
+  account.add(facts_.account);
   account.add(parsed_.account);
   record_account(account, folder_);
 }

@@ -5,7 +5,6 @@
 #include "engine/torch/adapter_plan.hpp"
 #include "engine/torch/block_loader.hpp"
 #include "engine/torch/model_builder.hpp"
-#include "io/hub.hpp"
 #include "kernels/attention.hpp"
 #include "kernels/mode.hpp"
 #include "model/layer_costs.hpp"
@@ -83,15 +82,19 @@ DeviceKind device_kind(const config::Config& config) {
 
 ModelShape describe_model(const config::Config& config, DeviceKind device) {
   ModelShape shape;
-  shape.architecture = model::read_architecture(io::find_model(config.model_name));
+  const auto base = read_base_model(config, BaseModel::Weights::optional);
+  shape.architecture = base.architecture();
   shape.widths = widths_of(config, device);
   shape.full = config.train_type == config::TrainType::full;
   shape.ragged_attention = has_kernels(device) && kernels_take_heads(shape.architecture);
   const bool adam = config.optimizer == config::OptimizerKind::adamw || config.optimizer == config::OptimizerKind::adam;
   const auto trained_width = shape.full ? shape.widths.stored : shape.widths.adapter;
   shape.fused_update = has_kernels(device) && adam && trained_width == 4;
-  const auto specs = model::describe_blocks(shape.architecture);
+  check_trainable(config, base);
+  const auto& specs = base.blocks();
   const auto plan = plan_adapter(config, shape.architecture, specs, true);
+  shape.account = base.account();
+  if (plan) shape.account.add(plan->config.account);
   for (const auto& spec : specs) {
     BlockShape block;
     block.kind = spec.kind;
@@ -102,16 +105,16 @@ ModelShape describe_model(const config::Config& config, DeviceKind device) {
       const bool whole = trained_whole(config, plan, true, parameter);
       const auto elements = static_cast<std::uint64_t>(parameter.count());
       const bool linear = parameter.role == model::Role::linear;
-      const auto format = weight_format(config, plan, parameter);
+      const auto format = weight_format(config, plan, base, parameter);
       add(block, {elements, stored_bytes(parameter, format), whole});
       if (!linear) continue;
       const bool as_is = !format.quantized() && size_of(format.dtype) == shape.widths.compute;
       if (!as_is && (whole || !shape.widths.products_in_place))
         block.largest_dense = std::max(block.largest_dense, elements);
-      const auto local = parameter.name.substr(0, parameter.name.rfind('.'));
+      const auto local = io::module_of(parameter.name);
       if (whole) block.kept_inputs[local] = 0;
       if (!plan) continue;
-      const auto target = plan->targets.find(parameter.checkpoint_name.substr(0, parameter.checkpoint_name.rfind('.')));
+      const auto target = plan->targets.find(io::module_of(parameter.checkpoint_name));
       if (target == plan->targets.end()) continue;
       const auto rank = static_cast<std::uint64_t>(target->second.rank);
       block.kept_inputs[local] = rank;

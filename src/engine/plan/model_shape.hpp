@@ -44,6 +44,7 @@ struct BlockShape {
 
 struct ModelShape {
   model::Architecture architecture;
+  Account account;  ///< what of the base model's and the adapter's files nothing uses
   std::vector<BlockShape> blocks;
   Widths widths;
   bool full = false;              ///< every weight is trained

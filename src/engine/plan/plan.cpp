@@ -99,6 +99,7 @@ Plan make_plan(const config::Config& asked, const PlanFigures& figures) {
   plan.tokens = figures.tokens > 0 ? figures.tokens : config.batch_size * config.context_length;
   plan.micro_batches = config.gradient_accumulation_steps;
   const auto model = describe_model(config, plan.device);
+  plan.account = model.account;
   plan.parameters = model::parameter_count(model.architecture);
   for (const auto& block : model.blocks) plan.trainable += static_cast<std::int64_t>(block.trained_elements);
   const auto batch = batch_of(config, plan.tokens);

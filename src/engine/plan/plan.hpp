@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/account.hpp"
 #include "engine/memory_estimate.hpp"
 #include "engine/plan/timeline.hpp"
 
@@ -44,6 +45,7 @@ struct Plan {
   int processes = 1, shards = 1, replicas = 1;
   std::int64_t tokens = 0, micro_batches = 1;
   std::int64_t parameters = 0, trainable = 0;
+  Account account;  ///< what of the base model's and the adapter's files nothing uses
   std::vector<StagePlan> stages;
   int machines = 1;
   std::uint64_t device_memory = 0;  ///< limit of one process: of its device, or its share of the host's; 0: none known

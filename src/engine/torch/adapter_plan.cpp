@@ -1,6 +1,7 @@
 #include "engine/torch/adapter_plan.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <filesystem>
 #include <set>
 
@@ -11,11 +12,6 @@
 
 namespace lorica::engine {
 namespace {
-
-/// "model.layers.3.self_attn.q_proj" of "….q_proj.weight".
-std::string module_of(const std::string& parameter) {
-  return parameter.substr(0, parameter.rfind('.'));
-}
 
 bool is_plain_name(const std::string& text) {
   return std::all_of(text.begin(), text.end(),
@@ -82,6 +78,80 @@ void check_matches(const io::AdapterMatcher& matcher, const std::vector<std::str
   }
 }
 
+using Shape = std::vector<std::int64_t>;
+
+[[noreturn]] void raise_misfit(const AdapterPlan& plan, const std::string& name, const Shape& got,
+                               const Shape& wanted) {
+  const bool resized = got.size() == 2 && wanted.size() == 2 && got[1] == wanted[1];
+  raise<ModelError>(
+      "{}: its tensor for '{}' is [{}], but this base model has [{}]: {}",
+      (plan.files->folder() / io::kAdapterWeightsFile).string(), name, fmt::join(got, ", "), fmt::join(wanted, ", "),
+      resized ? fmt::format("the vocabulary was resized before the adapter was trained. Resize the base model's first "
+                            "(transformers: model.resize_token_embeddings({}), then save_pretrained), and give that.",
+                            got[0])
+              : "the adapter belongs to another base model");
+}
+
+/// Every pair of the files has its place, and every place its pair, in the right shapes.
+void check_pairs(const AdapterPlan& plan) {
+  const auto file = (plan.files->folder() / io::kAdapterWeightsFile).string();
+  for (const auto& [module, pair] : plan.files->pairs()) {
+    const auto place = plan.targets.find(module);
+    if (place == plan.targets.end()) {
+      raise<ModelError>("{}: adapts '{}', which this base model does not have: the adapter belongs to another one",
+                        file, module);
+    }
+    const auto& target = place->second;
+    const Shape a{target.rank, target.in}, b{target.out, target.rank};
+    if (pair.a->shape != a) raise_misfit(plan, module + ".lora_A.weight", pair.a->shape, a);
+    if (pair.b->shape != b) raise_misfit(plan, module + ".lora_B.weight", pair.b->shape, b);
+  }
+  for (const auto& [module, target] : plan.targets) {
+    if (plan.files->pairs().contains(module)) continue;
+    raise<ModelError>("{}: adapter_config.json names {}, but {} has no tensors for it", plan.files->folder().string(),
+                      module, io::kAdapterWeightsFile);
+  }
+}
+
+/// Fills plan.brought from the whole tensors of the files.
+void place_whole_tensors(const std::vector<model::BlockSpec>& blocks, AdapterPlan& plan) {
+  const auto file = (plan.files->folder() / io::kAdapterWeightsFile).string();
+  std::map<std::string, const model::ParameterSpec*> places;
+  for (const auto& block : blocks) {
+    for (const auto& parameter : block.parameters) {
+      places.emplace(parameter.checkpoint_name, &parameter);
+      // PEFT saves both names of a tied weight.
+      if (parameter.role == model::Role::head) places.emplace("lm_head.weight", &parameter);
+    }
+  }
+  for (const auto& [name, view] : plan.files->saved()) {
+    const auto place = places.find(name);
+    if (place == places.end()) {
+      raise<ModelError>("{}: holds '{}', which this base model does not have: the adapter belongs to another one", file,
+                        name);
+    }
+    const auto& spec = *place->second;
+    if (view->shape != spec.shape) raise_misfit(plan, name, view->shape, spec.shape);
+    const auto [other, added] = plan.brought.emplace(spec.checkpoint_name, view);
+    const bool same = added || (other->second->dtype == view->dtype &&
+                                std::memcmp(other->second->data, view->data, view->bytes) == 0);
+    if (!same) {
+      raise<ModelError>(
+          "{}: '{}' and '{}' differ, but this base model has one weight for both (tie_word_embeddings). Untie the base "
+          "model first.",
+          file, spec.checkpoint_name, name);
+    }
+  }
+  for (const auto& [name, spec] : places) {
+    const auto module = io::module_of(name);
+    const bool whole = std::find(plan.saved_whole.begin(), plan.saved_whole.end(), module) != plan.saved_whole.end();
+    if (whole && !plan.brought.contains(name)) {
+      raise<ModelError>("{}: adapter_config.json lists {} in modules_to_save, but {} lacks its tensor",
+                        plan.files->folder().string(), name, io::kAdapterWeightsFile);
+    }
+  }
+}
+
 }  // namespace
 
 std::optional<AdapterPlan> plan_adapter(const config::Config& config, const model::Architecture& architecture,
@@ -108,7 +178,7 @@ std::optional<AdapterPlan> plan_adapter(const config::Config& config, const mode
   for (const auto& block : blocks) {
     for (const auto& parameter : block.parameters) {
       if (parameter.role == model::Role::bias) continue;
-      const auto module = parameter.role == model::Role::head ? "lm_head" : module_of(parameter.checkpoint_name);
+      const auto module = parameter.role == model::Role::head ? "lm_head" : io::module_of(parameter.checkpoint_name);
       modules.push_back(module);
       if (matcher.is_saved_whole(module)) {
         if (architecture.tied_embeddings &&
@@ -130,6 +200,10 @@ std::optional<AdapterPlan> plan_adapter(const config::Config& config, const mode
     }
   }
   check_matches(matcher, modules, source);
+  if (plan.files) {
+    check_pairs(plan);
+    place_whole_tensors(blocks, plan);
+  }
   if (plan.targets.empty()) raise<ConfigError>("{}: no module is left to adapt", source);
   return plan;
 }

@@ -16,13 +16,16 @@
 namespace lorica::engine {
 namespace {
 
-std::string module_of(const model::ParameterSpec& spec) {
-  return spec.checkpoint_name.substr(0, spec.checkpoint_name.rfind('.'));
+bool saved_whole(const std::optional<AdapterPlan>& plan, const model::ParameterSpec& spec) {
+  return plan && std::find(plan->saved_whole.begin(), plan->saved_whole.end(), io::module_of(spec.checkpoint_name)) !=
+                     plan->saved_whole.end();
 }
 
-bool saved_whole(const std::optional<AdapterPlan>& plan, const model::ParameterSpec& spec) {
-  return plan &&
-         std::find(plan->saved_whole.begin(), plan->saved_whole.end(), module_of(spec)) != plan->saved_whole.end();
+/// The tensor of an adapter's files that takes the place of the base model's.
+const io::TensorView* brought(const std::optional<AdapterPlan>& plan, const model::ParameterSpec& spec) {
+  if (!plan) return nullptr;
+  const auto found = plan->brought.find(spec.checkpoint_name);
+  return found == plan->brought.end() ? nullptr : found->second;
 }
 
 }  // namespace
@@ -46,28 +49,27 @@ quant::WeightFormat quantized_format(const config::Config& config) {
 }
 
 quant::WeightFormat weight_format(const config::Config& config, const std::optional<AdapterPlan>& plan,
-                                  const model::ParameterSpec& spec) {
-  const bool whole = saved_whole(plan, spec);
+                                  const BaseModel& base, const model::ParameterSpec& spec) {
+  const bool of_adapter = saved_whole(plan, spec) || brought(plan, spec);
   quant::WeightFormat format;
-  format.dtype = whole ? adapter_dtype(config) : storage_dtype(config);
-  if (spec.role == model::Role::linear && !whole && config.train_type == config::TrainType::qlora &&
-      config.n_bits != 16) {
-    return quantized_format(config);
-  }
+  format.dtype = of_adapter ? adapter_dtype(config) : storage_dtype(config);
+  if (spec.role != model::Role::linear || of_adapter || base.keeps_dense(spec)) return format;
+  if (const auto packed = base.packed(spec)) return *packed;
+  if (config.train_type == config::TrainType::qlora && config.n_bits != 16) return quantized_format(config);
   return format;
 }
 
-BlockLoader::BlockLoader(const config::Config& config, const model::Architecture& architecture, at::Device device,
-                         const std::optional<AdapterPlan>& plan, bool trains, const std::filesystem::path& folder)
-    : config_(config), architecture_(architecture), device_(device), plan_(plan), trains_(trains) {
-  if (config.load_format != config::LoadFormat::dummy) files_.emplace(folder);
-  if (full() && io::read_quantization_config(architecture.raw, (folder / "config.json").string())) {
-    raise<ModelError>(
-        "{}: the weights are stored in 4 bits, which full fine-tuning can't train. Use --train_type qlora, or "
-        "the original model.",
-        folder.string());
-  }
+void check_trainable(const config::Config& config, const BaseModel& base) {
+  if (config.train_type != config::TrainType::full || !base.quantized()) return;
+  raise<ModelError>(
+      "{}: the weights are quantized, which full fine-tuning can't train. Use --train_type qlora, or "
+      "the original model.",
+      base.folder().string());
 }
+
+BlockLoader::BlockLoader(const config::Config& config, const BaseModel& base, at::Device device,
+                         const std::optional<AdapterPlan>& plan, bool trains)
+    : config_(config), base_(base), device_(device), plan_(plan), trains_(trains) {}
 
 std::vector<Parameter> BlockLoader::load(const ParameterGroup& group) {
   std::vector<Parameter> parameters;
@@ -77,10 +79,9 @@ std::vector<Parameter> BlockLoader::load(const ParameterGroup& group) {
 }
 
 Parameter BlockLoader::load(const model::ParameterSpec& spec) {
-  const auto format = weight_format(config_, plan_, spec);
-  const bool whole = saved_whole(plan_, spec);
-  const auto stored = whole && plan_->files ? saved_weight(spec, format) : base_weight(spec, format);
-  if (stored.shape != spec.shape) raise_wrong_shape(spec, stored.shape);
+  const auto format = weight_format(config_, plan_, base_, spec);
+  const auto* view = brought(plan_, spec);
+  const auto stored = view ? quant::store_from(*view, format) : base_weight(spec, format);
   return {spec.checkpoint_name, std::make_shared<quant::StoredWeight>(stored.to(device_)),
           trained_whole(config_, plan_, trains_, spec)};
 }
@@ -88,13 +89,9 @@ Parameter BlockLoader::load(const model::ParameterSpec& spec) {
 void BlockLoader::load_pair(const LoraTarget& target, std::vector<Parameter>& parameters) {
   at::Tensor a, b;
   if (plan_->files) {
-    const auto found = plan_->files->pairs().find(target.module);
-    if (found == plan_->files->pairs().end()) {
-      raise<ModelError>("{}: adapter_config.json names {}, but {} has no tensors for it",
-                        plan_->files->folder().string(), target.module, io::kAdapterWeightsFile);
-    }
-    a = to_tensor(*found->second.a);
-    b = to_tensor(*found->second.b);
+    const auto& pair = plan_->files->pairs().at(target.module);
+    a = to_tensor(*pair.a);
+    b = to_tensor(*pair.b);
   } else {
     a = adapters::initial_lora_a(target.rank, target.in,
                                  random_key({static_cast<std::uint64_t>(config_.seed), name_key(target.module)}));
@@ -104,51 +101,35 @@ void BlockLoader::load_pair(const LoraTarget& target, std::vector<Parameter>& pa
   parameters.push_back(matrix(target.module + ".lora_B.weight", b, {target.out, target.rank}));
 }
 
-void BlockLoader::raise_wrong_shape(const model::ParameterSpec& spec, const std::vector<std::int64_t>& shape) const {
-  raise<ModelError>("{}: '{}' has shape [{}], but config.json asks for [{}]",
-                    files_ ? files_->file_of(spec.checkpoint_name).string() : "", spec.checkpoint_name,
-                    fmt::join(shape, ", "), fmt::join(spec.shape, ", "));
-}
-
 quant::StoredWeight BlockLoader::base_weight(const model::ParameterSpec& spec, const quant::WeightFormat& format) {
-  if (!files_) return quant::store(dummy(spec), format, spec.checkpoint_name);
-  if (spec.role == model::Role::linear && quant::is_prequantized(*files_, spec.checkpoint_name)) {
-    auto stored = quant::load_prequantized(*files_, spec.checkpoint_name);
-    files_->release(files_->at(spec.checkpoint_name));
-    if (!format.quantized() && trains_ && config_.train_type != config::TrainType::qlora && !noted_) {
-      spdlog::info("the base model is stored in 4 bits and is used as it is");
+  const auto* files = base_.files();
+  if (!files) return quant::store(dummy(spec), format, spec.checkpoint_name);
+  const auto& name = base_.file_name(spec.checkpoint_name);
+  const auto& view = files->at(name);
+  if (const auto packed = base_.packed(spec)) {
+    auto stored = quant::load_prequantized(*files, name);
+    files->release(view);
+    // An output head is kept dense, whatever its file did to it.
+    if (!format.quantized()) return quant::store(quant::dequantize(stored, format.dtype), format, name);
+    if (trains_ && config_.train_type != config::TrainType::qlora && !noted_) {
+      spdlog::info("the base model is stored as {} and is used as it is", quant::describe(*packed));
       noted_ = true;
     }
     return stored;
   }
-  const auto& view = files_->at(spec.checkpoint_name);
-  if (view.shape != spec.shape) raise_wrong_shape(spec, view.shape);
   // What is wrong with a tensor's values is said with the name of its file.
   try {
-    auto stored = quant::store_from(view, format, [&](const io::TensorView& part) { files_->release(part); });
-    files_->release(view);
+    auto stored = quant::store_from(view, format, [&](const io::TensorView& part) { files->release(part); });
+    files->release(view);
     return stored;
   } catch (const ModelError& error) {
-    raise<ModelError>("{}: {}", files_->file_of(spec.checkpoint_name).string(), error.what());
+    raise<ModelError>("{}: {}", files->file_of(name).string(), error.what());
   }
-}
-
-quant::StoredWeight BlockLoader::saved_weight(const model::ParameterSpec& spec,
-                                              const quant::WeightFormat& format) const {
-  const auto found = plan_->files->saved().find(spec.checkpoint_name);
-  if (found == plan_->files->saved().end()) {
-    raise<ModelError>("{}: adapter_config.json lists {} in modules_to_save, but {} lacks its tensor",
-                      plan_->files->folder().string(), spec.checkpoint_name, io::kAdapterWeightsFile);
-  }
-  return quant::store_from(*found->second, format);
 }
 
 Parameter BlockLoader::matrix(const std::string& name, const at::Tensor& value,
                               const std::vector<std::int64_t>& shape) const {
-  if (value.sizes().vec() != shape) {
-    raise<ModelError>("{}: '{}' has shape [{}], but this base model and adapter_config.json need [{}]",
-                      plan_->files->folder().string(), name, fmt::join(value.sizes(), ", "), fmt::join(shape, ", "));
-  }
+  ensure(value.sizes().vec() == shape, "'{}' has another shape than its plan", name);
   quant::WeightFormat format;
   format.dtype = adapter_dtype(config_);
   return {name, std::make_shared<quant::StoredWeight>(quant::store(value, format, name).to(device_)), trains_};
@@ -162,7 +143,7 @@ at::Tensor BlockLoader::dummy(const model::ParameterSpec& spec) const {
   }
   auto generator = at::detail::createCPUGenerator(
       random_key({static_cast<std::uint64_t>(config_.seed), name_key(spec.checkpoint_name)}));
-  return at::normal(0.0, architecture_.initializer_range, spec.shape, generator, at::kFloat);
+  return at::normal(0.0, base_.architecture().initializer_range, spec.shape, generator, at::kFloat);
 }
 
 }  // namespace lorica::engine

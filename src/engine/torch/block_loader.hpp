@@ -6,9 +6,8 @@
 #include <vector>
 
 #include "engine/torch/adapter_plan.hpp"
+#include "engine/torch/base_model.hpp"
 #include "engine/torch/parameter_store.hpp"
-#include "io/model_config.hpp"
-#include "io/safetensors.hpp"
 
 namespace lorica::engine {
 
@@ -20,9 +19,9 @@ struct ParameterGroup {
 
 class BlockLoader {
  public:
-  /// Throws ModelError for quantized weights that are to be trained whole.
-  BlockLoader(const config::Config& config, const model::Architecture& architecture, at::Device device,
-              const std::optional<AdapterPlan>& plan, bool trains, const std::filesystem::path& folder);
+  /// All but `device` must outlive it.
+  BlockLoader(const config::Config& config, const BaseModel& base, at::Device device,
+              const std::optional<AdapterPlan>& plan, bool trains);
 
   /// The parameters of `group`, in its order, pairs last (A, then B).
   std::vector<Parameter> load(const ParameterGroup& group);
@@ -31,18 +30,14 @@ class BlockLoader {
   Parameter load(const model::ParameterSpec& spec);
   void load_pair(const LoraTarget& target, std::vector<Parameter>& parameters);
   Parameter matrix(const std::string& name, const at::Tensor& value, const std::vector<std::int64_t>& shape) const;
-  bool full() const { return trains_ && config_.train_type == config::TrainType::full; }
   quant::StoredWeight base_weight(const model::ParameterSpec& spec, const quant::WeightFormat& format);
-  quant::StoredWeight saved_weight(const model::ParameterSpec& spec, const quant::WeightFormat& format) const;
   at::Tensor dummy(const model::ParameterSpec& spec) const;
-  [[noreturn]] void raise_wrong_shape(const model::ParameterSpec& spec, const std::vector<std::int64_t>& shape) const;
 
   const config::Config& config_;
-  const model::Architecture& architecture_;
+  const BaseModel& base_;
   at::Device device_;
   const std::optional<AdapterPlan>& plan_;
   bool trains_, noted_ = false;
-  std::optional<io::WeightFiles> files_;
 };
 
 /// Whether the parameter of this spec is trained as a whole: all are in full fine-tuning, modules_to_save with an
@@ -53,9 +48,13 @@ bool trained_whole(const config::Config& config, const std::optional<AdapterPlan
 /// What the linear layers of a base model are quantized to.
 quant::WeightFormat quantized_format(const config::Config& config);
 
-/// How the weight of this spec is kept when it is read from a checkpoint that isn't quantized itself.
+/// How the weight of this spec is kept: as the checkpoint stores it if that quantized it, or left it dense among
+/// quantized ones; else as `config` says. What an adapter's files bring is kept as adapters are.
 quant::WeightFormat weight_format(const config::Config& config, const std::optional<AdapterPlan>& plan,
-                                  const model::ParameterSpec& spec);
+                                  const BaseModel& base, const model::ParameterSpec& spec);
+
+/// Throws ModelError for quantized weights that are to be trained whole.
+void check_trainable(const config::Config& config, const BaseModel& base);
 
 /// A stable 64-bit key of a name, for its random numbers.
 std::uint64_t name_key(const std::string& name);

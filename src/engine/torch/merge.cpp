@@ -19,9 +19,9 @@
 #include "engine/torch/model_builder.hpp"
 #include "engine/torch/saving.hpp"
 #include "engine/torch/tensor_io.hpp"
-#include "io/hub.hpp"
+#include "io/folder_kind.hpp"
 #include "io/plain_name.hpp"
-#include "quant/weight.hpp"
+#include "quant/checkpoint.hpp"
 
 namespace fs = std::filesystem;
 
@@ -47,14 +47,17 @@ class Merger {
  public:
   explicit Merger(const config::Config& config)
       : config_(config),
-        folder_(io::find_model(config.model_name)),
-        architecture_(model::read_architecture(folder_)),
-        files_(folder_),
-        adapter_(config.adapter) {
-    for (const auto& block : model::describe_blocks(architecture_)) {
+        base_(io::find_base_model(config.model_name), BaseModel::Weights::needed),
+        folder_(base_.folder()),
+        architecture_(base_.architecture()),
+        files_(*base_.files()),
+        plan_(plan_adapter(config, architecture_, base_.blocks(), /*trains=*/false)),
+        adapter_(*plan_->files) {
+    for (const auto& block : base_.blocks()) {
       for (const auto& spec : block.parameters) specs_[spec.checkpoint_name] = spec;
     }
-    check_fit();
+    report_.account = base_.account();
+    report_.account.add(adapter_.config().account);
   }
 
   MergeReport run() {
@@ -82,41 +85,24 @@ class Merger {
 
   using Entry = io::ShardedWriter::Tensor;
 
-  /// Every tensor of the adapter must have its place in the base, with the right shape (nothing is
-  /// resized unasked).
-  void check_fit() const {
-    const auto misfit = [&](const std::string& name, const std::vector<std::int64_t>& got) {
-      const auto found = specs_.find(name);
-      if (found == specs_.end())
-        raise<ModelError>("{}: adapts '{}', which {} does not have", config_.adapter, name, folder_.string());
-      if (found->second.shape != got) {
-        raise<ModelError>(
-            "{}: its tensors for '{}' make [{}], but {} has [{}]: the adapter belongs to another base model{}",
-            config_.adapter, name, fmt::join(got, ", "), folder_.string(), fmt::join(found->second.shape, ", "),
-            found->second.shape.size() == 2 && got.size() == 2 && found->second.shape[1] == got[1]
-                ? " or to one whose vocabulary was resized"
-                : "");
-      }
-    };
-    for (const auto& [module, pair] : adapter_.pairs())
-      misfit(module + ".weight", {pair.b->shape[0], pair.a->shape[1]});
-    for (const auto& [name, view] : adapter_.saved()) {
-      const bool shared =
-          architecture_.tied_embeddings && (name == "lm_head.weight" || name == "model.embed_tokens.weight");
-      if (shared) {
-        raise<ModelError>(
-            "{}: trained '{}' as a copy of its own, but the base ties embedding and head; merging would change both. "
-            "Untie the base model first.",
-            config_.adapter, name);
-      }
-      misfit(name, view->shape);
-    }
+  /// The parameter that a tensor of the files is; nullptr if the model doesn't use it.
+  const model::ParameterSpec* spec_of(const std::string& name) const {
+    const bool tied_head = architecture_.tied_embeddings && name == "lm_head.weight";
+    const auto found = specs_.find(tied_head ? base_.blocks().front().parameters.front().checkpoint_name : name);
+    return found == specs_.end() ? nullptr : &found->second;
   }
 
+  /// The adapter's own tensor in its place; nullptr if it has none.
+  const io::TensorView* brought(const std::string& name) const {
+    const auto* spec = spec_of(name);
+    const auto found = spec ? plan_->brought.find(spec->checkpoint_name) : plan_->brought.end();
+    return found == plan_->brought.end() ? nullptr : found->second;
+  }
+
+  /// Stored dense, but seen in 4 bits by QLoRA.
   bool quantize_first(const std::string& name) const {
-    const auto found = specs_.find(name);
-    return config_.train_type == config::TrainType::qlora && found != specs_.end() &&
-           found->second.role == model::Role::linear;
+    const auto* spec = spec_of(name);
+    return spec && !quant::is_prequantized(files_, name) && weight_format(config_, plan_, base_, *spec).quantized();
   }
 
   io::Dtype output_dtype(const io::TensorView& view, bool packed) const {
@@ -139,14 +125,10 @@ class Merger {
       if (quant::is_quantization_part(name)) continue;
       const auto& view = files_.at(name);
       const bool packed = quant::is_prequantized(files_, name);
-      const auto spec = specs_.find(name);
-      const bool floating =
-          packed || view.dtype == io::Dtype::f32 || view.dtype == io::Dtype::bf16 || view.dtype == io::Dtype::f16;
-      Entry entry{name, floating ? output_dtype(view, packed) : view.dtype,
-                  packed && spec != specs_.end() ? spec->second.shape : view.shape};
-      if (packed && spec == specs_.end()) entry.shape = quant::load_prequantized(files_, name).shape;
+      Entry entry{name, spec_of(name) || packed ? output_dtype(view, packed) : view.dtype, view.shape};
+      if (packed) entry.shape = quant::describe_prequantized(files_, name)->shape;
       report_.dequantized = report_.dequantized || packed || quantize_first(name);
-      dtypes.insert(std::string(io::plain_name(entry.dtype)));
+      if (spec_of(name)) dtypes.insert(std::string(io::plain_name(entry.dtype)));
       entries_.push_back(std::move(entry));
     }
     report_.dtype = join({dtypes.begin(), dtypes.end()}, " and ");
@@ -156,9 +138,9 @@ class Merger {
   /// for bit.
   at::Tensor merged(const Entry& entry) {
     const auto dtype = scalar_type(entry.dtype);
-    if (const auto whole = adapter_.saved().find(entry.name); whole != adapter_.saved().end()) {
-      ++report_.modules;
-      return to_tensor(*whole->second).to(dtype);
+    if (const auto* whole = brought(entry.name)) {
+      placed_.insert(spec_of(entry.name)->checkpoint_name);
+      return to_tensor(*whole).to(dtype);
     }
     const auto module = entry.name.ends_with(".weight") ? entry.name.substr(0, entry.name.size() - 7) : std::string();
     const auto pair = adapter_.pairs().find(module);
@@ -169,12 +151,14 @@ class Merger {
     if (packed) {
       weight = quant::dequantize(quant::load_prequantized(files_, entry.name), at::kFloat);
     } else if (quantize_first(entry.name)) {
-      weight = quant::dequantize(quant::store_from(files_.at(entry.name), quantized_format(config_)), at::kFloat);
+      weight = quant::dequantize(
+          quant::store_from(files_.at(entry.name), weight_format(config_, plan_, base_, *spec_of(entry.name))),
+          at::kFloat);
     } else {
       weight = to_tensor(files_.at(entry.name)).to(at::kFloat);
     }
     if (pair != adapter_.pairs().end()) {
-      ++report_.modules;
+      placed_.insert(entry.name);
       weight.add_(adapters::lora_delta(to_tensor(*pair->second.a), to_tensor(*pair->second.b),
                                        adapter_.matcher().scale(module) * config_.scale));
     }
@@ -187,16 +171,20 @@ class Merger {
     for (const auto& entry : entries_) entries[entry.name] = &entry;
     for (const auto& name : writer.order()) {
       const auto& entry = *entries.at(name);
+      const auto& view = files_.at(name);
+      if (!spec_of(name) && !quant::is_prequantized(files_, name)) {
+        writer.write(name, view.data, view.bytes);  // of whatever type it is
+        files_.release(view);
+        continue;
+      }
       const auto tensor = merged(entry).contiguous();
       check_range(entry, tensor);
       writer.write(name, tensor.data_ptr(), tensor.nbytes());
-      files_.release(files_.at(name));
+      files_.release(view);
     }
-    const auto adapted = static_cast<std::int64_t>(adapter_.pairs().size() + adapter_.saved().size());
-    if (report_.modules != adapted) {
-      raise<ModelError>("{}: {} of its {} modules have no weight of their own in {}, so they can't be merged into it",
-                        config_.adapter, adapted - report_.modules, adapted, folder_.string());
-    }
+    report_.modules = static_cast<std::int64_t>(placed_.size());
+    const auto adapted = static_cast<std::int64_t>(adapter_.pairs().size() + plan_->brought.size());
+    ensure(report_.modules == adapted, "{} of {} modules were merged", report_.modules, adapted);
     writer.finish();
     write_companions(folder_, architecture_, writer, folder);
     report_.files = static_cast<std::int64_t>(writer.files());
@@ -254,12 +242,15 @@ class Merger {
   }
 
   const config::Config& config_;
-  fs::path folder_;
-  model::Architecture architecture_;
-  io::WeightFiles files_;
-  io::AdapterFiles adapter_;
+  BaseModel base_;
+  const fs::path& folder_;
+  const model::Architecture& architecture_;
+  const io::WeightFiles& files_;
+  std::optional<AdapterPlan> plan_;
+  const io::AdapterFiles& adapter_;
   std::map<std::string, model::ParameterSpec> specs_;
   std::vector<Entry> entries_;
+  std::set<std::string> placed_;  // weights that the adapter changed
   io::Dtype main_dtype_ = io::Dtype::f32;
   MergeReport report_;
 };

@@ -13,12 +13,15 @@
 #include "engine/torch/block_loader.hpp"
 #include "engine/torch/probe_stores.hpp"
 #include "engine/torch/shard_loading.hpp"
-#include "io/hub.hpp"
+#include "io/folder_kind.hpp"
 #include "parallel/cuda/nccl_transport.hpp"
 #include "quant/dtype_name.hpp"
 
 namespace lorica::engine {
 namespace {
+
+/// What is appended to a module's path for the two matrices of its pair.
+constexpr const char* kMatrices[] = {".lora_A.weight", ".lora_B.weight"};
 
 /// Local names of a block's parameters and of the low-rank pairs on its projections.
 BlockLayout layout_of(const model::BlockSpec& block, const std::optional<AdapterPlan>& plan) {
@@ -26,11 +29,11 @@ BlockLayout layout_of(const model::BlockSpec& block, const std::optional<Adapter
   for (const auto& spec : block.parameters) {
     layout.parameters[spec.name] = spec.checkpoint_name;
     if (!plan || spec.role != model::Role::linear) continue;
-    const auto path = spec.checkpoint_name.substr(0, spec.checkpoint_name.rfind('.'));
+    const auto path = io::module_of(spec.checkpoint_name);
     const auto target = plan->targets.find(path);
     if (target == plan->targets.end()) continue;
-    const auto local = spec.name.substr(0, spec.name.rfind('.'));
-    for (const char* matrix : {".lora_A.weight", ".lora_B.weight"}) layout.parameters[local + matrix] = path + matrix;
+    const auto local = io::module_of(spec.name);
+    for (const char* matrix : kMatrices) layout.parameters[local + matrix] = path + matrix;
     layout.adapters[local] =
         std::make_shared<adapters::LoraAdapter>(target->second.scaling, plan->config.dropout, name_key(path));
   }
@@ -40,20 +43,26 @@ BlockLayout layout_of(const model::BlockSpec& block, const std::optional<Adapter
 /// What of the model this process holds, and what is trained anywhere.
 class Builder {
  public:
-  Builder(const config::Config& config, Purpose purpose, parallel::World* world, Model& model)
+  Builder(const config::Config& config, std::shared_ptr<const BaseModel> base, Purpose purpose, parallel::World* world,
+          Model& model)
       : config_(config),
+        base_(std::move(base)),
         trains_(purpose == Purpose::train),
         purpose_(purpose),
         world_(world),
         model_(model),
-        specs_(model::describe_blocks(model.architecture)) {
+        specs_(base_->blocks()) {
+    if (trains_) check_trainable(config, *base_);
     plan_ = plan_adapter(config, model.architecture, specs_, trains_);
+    model_.account.add(base_->account());
+    if (plan_) model_.account.add(plan_->config.account);
   }
 
   void build() {
     if (plan_) {
       model_.adapter = plan_->config;
       for (const auto& [module, target] : plan_->targets) model_.adapted.push_back(module);
+      for (const auto& [name, view] : plan_->brought) model_.brought.insert(name);
     }
     place(count_trained());
     gather_groups();
@@ -61,7 +70,7 @@ class Builder {
     if (purpose_ == Purpose::probe) return make_streamed_store();
     // Shards are cut in host memory, and moved to the device when they are.
     const auto loads_to = model_.mesh.data_parallel() > 1 ? at::Device(at::kCPU) : model_.device;
-    BlockLoader loader(config_, model_.architecture, loads_to, plan_, trains_, model_.folder);
+    BlockLoader loader(config_, *base_, loads_to, plan_, trains_);
     make_store(loader);
     model_.storage = describe_storage();
   }
@@ -79,6 +88,7 @@ class Builder {
   std::vector<LoraTarget> pairs_of(const model::BlockSpec& block) const;
 
   const config::Config& config_;
+  std::shared_ptr<const BaseModel> base_;
   bool trains_;
   Purpose purpose_;
   parallel::World* world_;
@@ -108,7 +118,7 @@ std::vector<LoraTarget> Builder::pairs_of(const model::BlockSpec& block) const {
   const auto layout = layout_of(block, plan_);
   for (const auto& [local, adapter] : layout.adapters) {
     const auto& weight = layout.parameters.at(local + ".weight");
-    pairs.push_back(plan_->targets.at(weight.substr(0, weight.rfind('.'))));
+    pairs.push_back(plan_->targets.at(io::module_of(weight)));
   }
   return pairs;
 }
@@ -121,11 +131,14 @@ std::vector<parallel::BlockFacts> Builder::count_trained() {
     for (const auto& spec : block.parameters) {
       const bool trained = trained_whole(config_, plan_, trains_, spec);
       any = any || trained;
+      if (trained) model_.trained.insert(spec.checkpoint_name);
       if (trained && !spec.tied) fact.trained += spec.count();
     }
     for (const auto& pair : pairs_of(block)) {
       any = any || trains_;
-      if (trains_) fact.trained += pair.rank * (pair.in + pair.out);
+      if (!trains_) continue;
+      fact.trained += pair.rank * (pair.in + pair.out);
+      for (const char* matrix : kMatrices) model_.trained.insert(pair.module + matrix);
     }
     model_.trained_elements += fact.trained;
     model_.trains.push_back(any);
@@ -192,13 +205,13 @@ void Builder::make_process_groups() {
   }
   if (mesh.stages == 1) return;
   model_.pipeline = make("pipeline", mesh.pipeline_group());
-  if (model_.architecture.tied_embeddings && model_.trains.front() && (owns(0) || owns(specs_.size() - 1))) {
+  if (!model_.architecture.tied_embeddings) return;
+  for (const auto& spec : specs_.back().parameters) {
+    if (spec.tied) model_.tied_name = spec.checkpoint_name;
+  }
+  if (model_.trains.front() && (owns(0) || owns(specs_.size() - 1))) {
     const int first = mesh.world_rank(0, mesh.data_rank()), last = mesh.world_rank(mesh.stages - 1, mesh.data_rank());
     groups.tied = make("tied", {std::min(first, last), std::max(first, last)});
-    model_.tied_name = specs_.back().parameters.back().checkpoint_name;
-    for (const auto& spec : specs_.back().parameters) {
-      if (spec.tied) model_.tied_name = spec.checkpoint_name;
-    }
   }
 }
 
@@ -226,9 +239,8 @@ void Builder::make_streamed_store() {
   ensure(world_ == nullptr, "a probe is for one process");
   std::vector<ParameterGroup> groups;
   for (const auto& block : specs_) groups.push_back({block.parameters, pairs_of(block)});
-  model_.store =
-      std::make_unique<StreamedStore>(StreamedSource{config_, model_.architecture, plan_, model_.folder, model_.device},
-                                      std::move(groups), std::move(layouts_));
+  model_.store = std::make_unique<StreamedStore>(StreamedSource{config_, base_, plan_, model_.device},
+                                                 std::move(groups), std::move(layouts_));
 }
 
 /// What the linear layers are stored as, for people.
@@ -266,15 +278,21 @@ bool owns(const Model& model, std::size_t block) {
                      [&](const BlockRange& range) { return block >= range.begin && block < range.end; });
 }
 
+BaseModel read_base_model(const config::Config& config, BaseModel::Weights weights) {
+  const bool dummy = config.load_format == config::LoadFormat::dummy;
+  return BaseModel(io::find_base_model(config.model_name), dummy ? BaseModel::Weights::ignored : weights);
+}
+
 Model build_model(const config::Config& config, Purpose purpose, parallel::World* world) {
   Model model;
-  model.folder = io::find_model(config.model_name);
+  const auto base = std::make_shared<const BaseModel>(read_base_model(config));
+  model.folder = base->folder();
   model.device = choose_device(config, world != nullptr ? &world->place() : nullptr);
   start_device(config, model.device);
   model.compute = compute_dtype(config, model.device);
-  model.architecture = model::read_architecture(model.folder);
+  model.architecture = base->architecture();
   model.blocks = model::make_blocks(model.architecture);
-  Builder(config, purpose, world, model).build();
+  Builder(config, base, purpose, world, model).build();
   return model;
 }
 

@@ -3,9 +3,11 @@
 #pragma once
 
 #include <optional>
+#include <set>
 
 #include "config/config.hpp"
 #include "engine/engine.hpp"
+#include "engine/torch/base_model.hpp"
 #include "engine/torch/parameter_store.hpp"
 #include "io/peft_adapter.hpp"
 #include "model/block.hpp"
@@ -35,13 +37,16 @@ struct Model {
   std::optional<io::AdapterConfig>
       adapter;                       ///< as it will be saved; empty for full fine-tuning and for a bare base model
   std::vector<std::string> adapted;  ///< module paths that carry an adapter
+  std::set<std::string> brought;     ///< base weights that came from the adapter's files, and are saved with it
+  std::set<std::string> trained;     ///< all parameters that are trained, on whichever process
+  Account account;                   ///< files, tensors and keys of base model and adapter that nothing uses
   at::Device device = at::kCPU;
   at::ScalarType compute = at::kFloat;  ///< of activations and products
   std::string storage;                  ///< what the linear layers are stored as, for people
   std::vector<bool> trains;             ///< by block, on whichever process it is: is anything in it trained?
   std::int64_t trained_elements = 0;    ///< on all processes together, each counted once
   parallel::Mesh mesh;                  ///< this process's place
-  std::string tied_name;                ///< the parameter that first and last stage share and train; "": none
+  std::string tied_name;                ///< the parameter that first and last stage share; "": none
   /// The blocks that this process runs, ascending: one run of them, or with interleaved stages several. The store holds
   /// these only.
   std::vector<BlockRange> owned;
@@ -67,6 +72,9 @@ Model build_model(const config::Config& config, Purpose purpose, parallel::World
 /// Logs what products are computed in where that isn't what `precision` says, and why; and warns of a compute_dtype
 /// that this device is slow at.
 void report_precision(const config::Config& config, at::Device device);
+
+/// The base model that `config` names, as all commands read it.
+BaseModel read_base_model(const config::Config& config, BaseModel::Weights weights = BaseModel::Weights::needed);
 
 /// The device that `config.backend` and `config.device` mean for this process; `place`: who it is, if known better than
 /// by its environment. Throws DeviceError if it isn't there.

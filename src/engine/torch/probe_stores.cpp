@@ -48,7 +48,7 @@ at::Tensor ForwardStore::whole(const std::string&) {
 StreamedStore::StreamedStore(StreamedSource source, std::vector<ParameterGroup> groups,
                              std::vector<BlockLayout> layouts)
     : source_(std::move(source)),
-      loader_(source_.config, source_.architecture, source_.device, source_.plan, false, source_.folder),
+      loader_(source_.config, *source_.base, source_.device, source_.plan, /*trains=*/false),
       groups_(std::move(groups)),
       layouts_(std::move(layouts)) {}
 

@@ -2,6 +2,7 @@
 // check never needs a second model's memory.
 #pragma once
 
+#include <memory>
 #include <optional>
 
 #include "engine/torch/block_loader.hpp"
@@ -26,9 +27,8 @@ class ForwardStore : public ParameterStore {
 /// What a StreamedStore reads from; it keeps a copy, so that the loader's references stay good.
 struct StreamedSource {
   config::Config config;
-  model::Architecture architecture;
+  std::shared_ptr<const BaseModel> base;
   std::optional<AdapterPlan> plan;
-  std::filesystem::path folder;
   at::Device device = at::kCPU;
 };
 

@@ -26,13 +26,14 @@ std::string adapter_key(const std::string& name) {
       return first ? io::lora_a_key(module) : io::lora_b_key(module);
     }
   }
-  const auto dot = name.rfind('.');
-  return io::saved_module_key(name.substr(0, dot), name.substr(dot + 1));
+  const auto module = io::module_of(name);
+  return io::saved_module_key(module, name.substr(module.size() + 1));
 }
 
 /// Parameters that belong to the adapter (also when nothing is trained, for inference).
-bool of_adapter(const Parameter& parameter) {
-  return parameter.trained || parameter.name.ends_with(".lora_A.weight") || parameter.name.ends_with(".lora_B.weight");
+bool of_adapter(const Model& model, const Parameter& parameter) {
+  return parameter.trained || model.brought.contains(parameter.name) || parameter.name.ends_with(".lora_A.weight") ||
+         parameter.name.ends_with(".lora_B.weight");
 }
 
 /// A tensor to be saved, and the stage that holds it.
@@ -45,7 +46,8 @@ struct Entry {
 std::vector<Entry> list_entries(const Model& model) {
   std::vector<Parameter> mine;
   for (const auto& parameter : model.store->parameters()) {
-    if ((!model.adapter || of_adapter(parameter)) && !is_repeated(model, parameter.name)) mine.push_back(parameter);
+    if ((!model.adapter || of_adapter(model, parameter)) && !is_repeated(model, parameter.name))
+      mine.push_back(parameter);
   }
   std::vector<std::string> texts{describe(mine).dump()};
   if (model.pipeline) texts = parallel::all_gather_text(*model.pipeline, texts.front());

@@ -48,7 +48,7 @@ void save_pieces(Model& model, const optim::Optimizer& optimizer, const fs::path
   }
   const auto state = optimizer.state();
   for (const auto& [key, tensor] : state.tensors) {
-    const auto owner = begin_of.find(key.substr(0, key.rfind('.')));
+    const auto owner = begin_of.find(io::module_of(key));
     if (owner != begin_of.end()) add(key, tensor, owner->second);
   }
   const auto number = mesh.stage * mesh.shards + mesh.shard + 1;
@@ -63,6 +63,18 @@ SavedState::SavedState(const Model& model, const fs::path& folder) : folder_(fol
   } else {
     open_pieces(pieces);
   }
+  check_names(model);
+}
+
+/// Each tensor is a trained parameter, or a part of the optimizer's state of one ("<parameter>.<slot>").
+void SavedState::check_names(const Model& model) const {
+  const auto check = [&](const std::string& key, const std::string& parameter) {
+    if (model.trained.contains(parameter)) return;
+    raise<ModelError>("{}: holds '{}', which this run doesn't train. The checkpoint belongs to other options.",
+                      folder_.string(), key);
+  };
+  for (const auto& [key, pieces] : pieces_) check(key, model.trained.contains(key) ? key : io::module_of(key));
+  for (const auto& [name, count] : steps_) check(name, name);
 }
 
 void SavedState::read_steps(const io::SafetensorsFile& file) {
@@ -71,7 +83,12 @@ void SavedState::read_steps(const io::SafetensorsFile& file) {
     raise<ModelError>("{}: has no count of updates: this is no optimizer state", file.path().string());
   }
   const auto parsed = io::parse_json(text->second, file.path().string() + ": steps");
-  for (const auto& [name, count] : parsed.items()) steps_[name] = count.get<std::int64_t>();
+  const io::JsonFields steps(parsed, file.path().string() + ": steps");
+  for (const auto& [name, count] : parsed.items()) {
+    const auto value = steps.integer(name);
+    if (!value) steps.reject(name, "an integer");
+    steps_[name] = *value;
+  }
   has_steps_ = true;
 }
 
@@ -83,11 +100,11 @@ void SavedState::open_pieces(const std::vector<fs::path>& files) {
     const auto text = file.metadata().find("begins");
     if (text == file.metadata().end()) raise<ModelError>("{}: doesn't say which rows it holds", path.string());
     const auto begins = io::parse_json(text->second, path.string() + ": begins");
+    const io::JsonFields rows(begins, path.string() + ": begins");
     for (const auto& [name, view] : file.tensors()) {
-      if (!begins.contains(name) || !begins.at(name).is_number_integer()) {
-        raise<ModelError>("{}: doesn't say which rows of '{}' it holds", path.string(), name);
-      }
-      pieces_[name].push_back({begins.at(name).get<std::int64_t>(), &view, &file});
+      const auto begin = rows.integer(name);
+      if (!begin) raise<ModelError>("{}: doesn't say which rows of '{}' it holds", path.string(), name);
+      pieces_[name].push_back({*begin, &view, &file});
     }
   }
   for (auto& [name, list] : pieces_) {
@@ -97,11 +114,16 @@ void SavedState::open_pieces(const std::vector<fs::path>& files) {
 
 void SavedState::open_whole(const Model& model, const fs::path& folder) {
   weights_.emplace(model.adapter ? folder / io::kAdapterWeightsFile : folder);
-  for (const auto& parameter : model.store->parameters()) {
-    if (!parameter.trained) continue;
-    if (const auto* view = weights_->find(saved_name(model, parameter.name))) {
-      pieces_[parameter.name].push_back({0, view, nullptr});
+  std::map<std::string, std::string> names;  // in the file -> of the parameter
+  for (const auto& name : model.trained) names[saved_name(model, name)] = name;
+  for (const auto& name : model.brought) names.emplace(saved_name(model, name), "");
+  for (const auto& key : weights_->names()) {
+    const auto name = names.find(key);
+    if (name == names.end()) {
+      raise<ModelError>("{}: holds '{}', which this run doesn't train. The checkpoint belongs to other options.",
+                        weights_->file_of(key).string(), key);
     }
+    if (!name->second.empty()) pieces_[name->second].push_back({0, weights_->find(key), nullptr});
   }
   if (!fs::exists(folder / kOptimizerFile)) return;
   const auto& file = files_.emplace_back(folder / kOptimizerFile);
@@ -157,6 +179,14 @@ at::Tensor SavedState::value(const Parameter& parameter, Rows rows) const {
 optim::OptimizerState SavedState::optimizer(const Model& model, const std::vector<std::string>& slots) const {
   if (!has_steps_)
     raise<FileError>("{}: is missing: there is no optimizer state to go on from", (folder_ / kOptimizerFile).string());
+  for (const auto& [key, pieces] : pieces_) {
+    if (model.trained.contains(key)) continue;
+    const auto slot = key.substr(io::module_of(key).size() + 1);  // check_names() saw that there is one
+    if (std::find(slots.begin(), slots.end(), slot) != slots.end()) continue;
+    raise<ModelError>(
+        "{}: holds '{}', which --optimizer of this run has no use for. The checkpoint belongs to another one.",
+        folder_.string(), key);
+  }
   optim::OptimizerState state;
   for (const auto& parameter : model.store->parameters()) {
     if (!parameter.trained) continue;

@@ -24,7 +24,8 @@ void save_pieces(Model& model, const optim::Optimizer& optimizer, const std::fil
 /// What the two left, or save_trained() alone. Tensors that have been read stop counting as memory of this process.
 class SavedState {
  public:
-  /// Opens all files. Throws ModelError naming a file that is broken or missing.
+  /// Opens all files. Throws ModelError naming a file that is broken or missing, or a tensor that this model has no use
+  /// for: the checkpoint then belongs to other options.
   SavedState(const Model& model, const std::filesystem::path& folder);
 
   /// Rows of a trained parameter as it was saved. Throws ModelError if it is missing, incomplete, or of another shape
@@ -32,7 +33,8 @@ class SavedState {
   at::Tensor value(const Parameter& parameter, Rows rows) const;
   /// Throws what value() would, reading nothing.
   void check(const Parameter& parameter) const { value(parameter, {0, 0}); }
-  /// The optimizer's state of these rows; what was never updated has none. Throws FileError if there is no such file.
+  /// The optimizer's state of these rows; what was never updated has none. Throws FileError if there is no such file,
+  /// ModelError for state of another optimizer.
   optim::OptimizerState optimizer(const Model& model, const std::vector<std::string>& slots) const;
 
  private:
@@ -43,6 +45,7 @@ class SavedState {
   };
   void open_pieces(const std::vector<std::filesystem::path>& files);
   void open_whole(const Model& model, const std::filesystem::path& folder);
+  void check_names(const Model& model) const;
   void read_steps(const io::SafetensorsFile& file);
   at::Tensor rows_of(const std::string& key, const std::vector<std::int64_t>& shape,
                      std::optional<at::ScalarType> dtype, Rows rows) const;

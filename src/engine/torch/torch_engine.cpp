@@ -91,6 +91,7 @@ class TorchEngine : public Engine {
     facts.compute = quant::dtype_name(model_.compute);
     facts.adapted = model_.adapted;
     facts.recompute = config::name_of(executor_.policy());
+    facts.account = model_.account;
     return facts;
   }
 
