@@ -123,6 +123,7 @@ bool is_off(const json& value) {
 /// Whether a key that decides numbers is set to what changes nothing in `a`.
 bool is_neutral(const std::string& key, const json& value, const ConfigReader& config, const Architecture& a) {
   if (is_off(value)) return true;
+  const auto& attention = a.layers.front().attention;
   if (key == "sliding_window") {
     // Families that read the switch take it as off where it is absent.
     const bool switched = config.was_asked("use_sliding_window") || config.has("use_sliding_window");
@@ -134,10 +135,10 @@ bool is_neutral(const std::string& key, const json& value, const ConfigReader& c
                        [](const json& type) { return type == "full_attention" || type == "attention"; });
   }
   if (key == "hidden_activation" || key == "activation_function") return value == "silu" || value == "swish";
-  if (key == "query_pre_attn_scalar" || key == "rotary_dim") return is_number(value, double(a.head_dim));
-  if (key == "attention_multiplier") return is_number(value, 1.0 / std::sqrt(double(a.head_dim)));
+  if (key == "query_pre_attn_scalar" || key == "rotary_dim") return is_number(value, double(attention.head_dim));
+  if (key == "attention_multiplier") return is_number(value, 1.0 / std::sqrt(double(attention.head_dim)));
   if (key.find("experts") != std::string::npos) return is_number(value, 1) || is_number(value, 0);
-  if (key == "attention_bias" || key == "qkv_bias" || key == "use_qkv_bias") return a.qkv_bias;
+  if (key == "attention_bias" || key == "qkv_bias" || key == "use_qkv_bias") return attention.input_bias;
   if (key == "no_rope_layers" && value.is_array()) {  // 1: the layer has rotary embedding
     return std::all_of(value.begin(), value.end(), [](const json& layer) { return is_number(layer, 1); });
   }
