@@ -51,13 +51,39 @@ void check_depth(std::string_view text, const std::string& source) {
 /// The parser's own message without its "[json.exception…] parse error at line…: " head and without bytes of the file
 /// that are not printable.
 std::string reason(const std::string& message) {
-  const auto at = message.find(": ");
+  const auto at = message.find(message.find("parse error") == std::string::npos ? "] " : ": ");
   std::string text = at == std::string::npos ? message : message.substr(at + 2);
   for (auto& c : text) {
     if (static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) >= 0x7F) c = '?';
   }
   return text;
 }
+
+/// Reads a document for its first fault alone. The parser reports each kind of fault here with its place; the
+/// exceptions that it throws otherwise have one for malformed text only.
+class FaultFinder : public nlohmann::json_sax<nlohmann::json> {
+ public:
+  bool null() override { return true; }
+  bool boolean(bool) override { return true; }
+  bool number_integer(number_integer_t) override { return true; }
+  bool number_unsigned(number_unsigned_t) override { return true; }
+  bool number_float(number_float_t, const string_t&) override { return true; }
+  bool string(string_t&) override { return true; }
+  bool binary(binary_t&) override { return true; }
+  bool start_object(std::size_t) override { return true; }
+  bool key(string_t&) override { return true; }
+  bool end_object() override { return true; }
+  bool start_array(std::size_t) override { return true; }
+  bool end_array() override { return true; }
+  bool parse_error(std::size_t position, const std::string&, const nlohmann::json::exception& error) override {
+    offset = position > 0 ? position - 1 : 0;
+    message = error.what();
+    return false;
+  }
+
+  std::size_t offset = 0;
+  std::string message;
+};
 
 std::string_view type_of(const nlohmann::json& value) {
   if (value.is_number_integer()) return "an integer";
@@ -83,15 +109,20 @@ bool is_int64(const nlohmann::json& value) {
 
 }  // namespace
 
+std::optional<JsonFault> find_json_fault(std::string_view text) {
+  FaultFinder finder;
+  if (nlohmann::json::sax_parse(text, &finder)) return std::nullopt;
+  const auto at = position_of(text, finder.offset);
+  return JsonFault{finder.offset, at.line, at.column, reason(finder.message)};
+}
+
 nlohmann::json parse_json(std::string_view text, const std::string& source) {
   check_depth(text, source);
   try {
     return nlohmann::json::parse(text);
-  } catch (const nlohmann::json::parse_error& error) {
-    const auto at = position_of(text, error.byte > 0 ? error.byte - 1 : 0);
-    raise<ModelError>("{}:{}:{}: malformed JSON: {}", source, at.line, at.column, reason(error.what()));
   } catch (const nlohmann::json::exception& error) {
-    raise<ModelError>("{}: malformed JSON: {}", source, reason(error.what()));
+    const auto fault = find_json_fault(text).value_or(JsonFault{0, 1, 1, reason(error.what())});
+    raise<ModelError>("{}:{}:{}: malformed JSON: {}", source, fault.line, fault.column, fault.reason);
   }
 }
 

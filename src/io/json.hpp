@@ -19,6 +19,15 @@ nlohmann::json read_json(const std::filesystem::path& path);
 /// The same for text that is already in memory; `source` is what messages call it.
 nlohmann::json parse_json(std::string_view text, const std::string& source);
 
+/// Why a text is no JSON document that can be used (malformed, or a number that no double holds, like 1e999), and
+/// where.
+struct JsonFault {
+  std::size_t offset = 0, line = 1, column = 1;  ///< bytes from 0; lines and columns from 1
+  std::string reason;                            ///< printable
+};
+/// nullopt if the text is fine.
+std::optional<JsonFault> find_json_fault(std::string_view text);
+
 /// Pretty-prints (2 spaces, trailing newline, as Hugging Face's files are) and writes atomically (base/files.hpp).
 void write_json(const std::filesystem::path& path, const nlohmann::ordered_json& value);
 void write_json(const std::filesystem::path& path, const nlohmann::json& value);

@@ -1,10 +1,13 @@
 #include "io/model_config.hpp"
 
 #include <algorithm>
+#include <set>
 
 #include "base/error.hpp"
 #include "base/strings.hpp"
 #include "io/json.hpp"
+#include "io/regex.hpp"
+#include "io/safetensors.hpp"
 
 namespace lorica::io {
 namespace {
@@ -20,29 +23,104 @@ std::string choice(const JsonFields& fields, const std::string& key, const std::
   return value;
 }
 
+/// A way of storing weights that Lorica doesn't read.
+struct Method {
+  std::string name;                 ///< quant_method
+  std::string title;                ///< for people
+  std::vector<std::string> beside;  ///< what is appended to a module's path for the tensors that it leaves there
+  std::string dequantize;           ///< the argument that makes transformers load the weights in 16 bits; "": none
+};
+
+const std::vector<Method>& methods() {
+  static const std::vector<Method> table{
+      {"gptq", "GPTQ", {".g_idx"}, ""},
+      {"awq", "AWQ", {}, ""},
+      {"gptq or awq", "GPTQ or AWQ", {".qweight"}, ""},  // no quant_method: tensors that both leave
+      {"fp8", "FP8 (blocks with scales)", {".weight_scale_inv"}, "FineGrainedFP8Config(dequantize=True)"},
+      {"fbgemm_fp8", "FP8 (FBGEMM)", {}, ""},
+      {"mxfp8", "MXFP8", {}, "FineGrainedFP8Config(dequantize=True)"},
+      {"mxfp4", "MXFP4", {"_blocks", ".weight_blocks"}, "Mxfp4Config(dequantize=True)"},
+      {"nvfp4", "NVFP4", {".weight_scale_2"}, ""},
+      {"modelopt", "NVIDIA ModelOpt", {}, ""},
+      {"compressed-tensors", "compressed-tensors (llm-compressor)", {".weight_packed", ".weight_scale"}, ""},
+      {"bitsandbytes_8bit", "bitsandbytes in 8 bits (LLM.int8)", {".SCB"}, ""},
+      {"hqq", "HQQ", {".W_q"}, ""},
+      {"quanto", "quanto", {".weight._data", ".weight._scale"}, ""},
+      {"torchao", "torchao", {}, ""},
+      {"eetq", "EETQ", {".weight_scales"}, ""},
+      {"aqlm", "AQLM", {".codebooks"}, ""},
+      {"vptq", "VPTQ", {".centroids.weight"}, ""},
+      {"spqr", "SpQR", {".dense_weights"}, ""},
+      {"higgs", "HIGGS", {}, ""},
+      {"fp_quant", "FP-Quant", {}, ""},
+      {"quark", "AMD Quark", {}, ""},
+      {"bitnet", "BitNet", {}, ""},
+      {"auto-round", "AutoRound", {}, ""},
+      {"gguf", "GGUF", {}, ""},
+      {"exl2", "ExLlamaV2", {".q_weight"}, ""},
+      {"exl3", "ExLlamaV3", {".trellis"}, ""},
+  };
+  return table;
+}
+
+const Method* find_method(const std::string& name) {
+  const auto found =
+      std::find_if(methods().begin(), methods().end(), [&](const auto& row) { return row.name == name; });
+  return found == methods().end() ? nullptr : &*found;
+}
+
+/// What can be done about weights that `method` (null: one that the table doesn't know) stored.
+std::string way_out(const Method* method) {
+  std::string text = "Give the original 16-bit model: --train_type qlora quantizes it while loading.";
+  if (method && !method->dequantize.empty()) {
+    text += fmt::format(
+        " Or write it in 16 bits with transformers: AutoModelForCausalLM.from_pretrained(folder, "
+        "quantization_config={}, dtype=\"bfloat16\").save_pretrained(new_folder).",
+        method->dequantize);
+  } else if (method && method->name == "bitsandbytes_8bit") {
+    text += " Or write it in 16 bits with transformers: model.dequantize().save_pretrained(new_folder).";
+  }
+  return text;
+}
+
 void check_method(const JsonFields& fields) {
-  const auto method = fields.string("quant_method");
-  if (method.value_or("bitsandbytes") != "bitsandbytes") {
-    raise<ModelError>(
-        "{}: the weights are quantized by \"{}\"; Lorica reads 16-bit weights and bitsandbytes' 4-bit ones. Give the "
-        "original model (it is quantized while loading).",
-        fields.source(), *method);
-  }
-  if (fields.boolean("load_in_8bit").value_or(fields.boolean("_load_in_8bit").value_or(false))) {
-    raise<ModelError>("{}: \"load_in_8bit\": 8-bit checkpoints are not built yet. Give the original 16-bit model.",
-                      fields.source());
-  }
-  if (!fields.boolean("load_in_4bit").value_or(fields.boolean("_load_in_4bit").value_or(false))) {
+  auto name = fields.string("quant_method").value_or("bitsandbytes");
+  const bool in_4_bits = fields.boolean("load_in_4bit").value_or(fields.boolean("_load_in_4bit").value_or(false));
+  const bool in_8_bits = fields.boolean("load_in_8bit").value_or(fields.boolean("_load_in_8bit").value_or(false));
+  if (name == "bitsandbytes" && in_8_bits) name = "bitsandbytes_8bit";
+  if (name == "bitsandbytes_4bit" || (name == "bitsandbytes" && in_4_bits)) return;
+  if (name == "bitsandbytes") {
     raise<ModelError>("{}: says neither \"load_in_4bit\" nor another method that Lorica knows", fields.source());
   }
+  const auto* method = find_method(name);
+  raise<ModelError>(
+      "{}: the weights are quantized by {} (\"{}\"); Lorica reads 16-bit weights and bitsandbytes' "
+      "4-bit ones. {}",
+      fields.source(), method ? method->title : "a method that Lorica doesn't know", name, way_out(method));
+}
+
+/// Keys of bitsandbytes that say how transformers runs such a model, not what its weights are.
+bool is_inert(const std::string& key) {
+  static const std::set<std::string> keys{"llm_int8_threshold", "llm_int8_enable_fp32_cpu_offload",
+                                          "llm_int8_has_fp16_weight"};
+  return keys.contains(key);
 }
 
 }  // namespace
 
-std::optional<BitsAndBytesConfig> read_quantization_config(const nlohmann::json& config, const std::string& source) {
-  const auto* entry = JsonFields(config, source).object("quantization_config");
+std::optional<BitsAndBytesConfig> read_quantization_config(const nlohmann::json& config, const std::string& source,
+                                                           Account* account) {
+  const JsonFields all(config, source);
+  const std::string key = all.has("quantization_config") ? "quantization_config" : "compression_config";
+  const auto* entry = all.object(key);
   if (!entry) return std::nullopt;
-  const JsonFields fields(*entry, source + ": quantization_config");
+  const JsonFields fields(*entry, source + ": " + key);
+  if (key == "compression_config") {
+    const auto* method = find_method("compressed-tensors");
+    raise<ModelError>(
+        "{}: the weights are quantized by {}; Lorica reads 16-bit weights and bitsandbytes' 4-bit ones. {}",
+        fields.source(), method->title, way_out(method));
+  }
   check_method(fields);
   BitsAndBytesConfig result;
   result.quant_type = choice(fields, "bnb_4bit_quant_type", result.quant_type, {"nf4", "fp4"});
@@ -51,8 +129,51 @@ std::optional<BitsAndBytesConfig> read_quantization_config(const nlohmann::json&
   result.compute_dtype = choice(fields, "bnb_4bit_compute_dtype", result.compute_dtype, floats);
   result.storage_dtype = choice(fields, "bnb_4bit_quant_storage", result.storage_dtype,
                                 {"uint8", "int8", "float16", "bfloat16", "float32"});
-  result.skip_modules = fields.strings("llm_int8_skip_modules").value_or(std::vector<std::string>{});
+  // The second is what other methods call it.
+  for (const char* list : {"llm_int8_skip_modules", "modules_to_not_convert"}) {
+    for (auto& module : fields.strings(list).value_or(std::vector<std::string>{})) {
+      result.skip_modules.push_back(std::move(module));
+    }
+  }
+  const auto written = to_json(result);
+  for (const auto& [name, value] : entry->items()) {
+    if (account && !written.contains(name) && name != "modules_to_not_convert" && !is_inert(name) && !value.is_null()) {
+      account->leave_aside(Account::Kind::metadata, source, key + "." + name, "Lorica doesn't know it");
+    }
+  }
   return result;
+}
+
+bool skips_module(const BitsAndBytesConfig& config, const std::string& module) {
+  // Without a list transformers keeps the output head.
+  if (config.skip_modules.empty()) return module == "lm_head";
+  return std::any_of(config.skip_modules.begin(), config.skip_modules.end(), [&](const std::string& entry) {
+    if (module.ends_with(entry)) return true;
+    const Regex pattern("(?:" + entry + ")(?:(?<=\\.)|(?=\\.|$))", "quantization_config: llm_int8_skip_modules");
+    return pattern.match(module);
+  });
+}
+
+std::string quantization_of(const WeightFiles& files, const std::string& module) {
+  const auto found = [&](const Method& method) {
+    return std::any_of(method.beside.begin(), method.beside.end(),
+                       [&](const auto& part) { return files.find(module + part) != nullptr; });
+  };
+  const auto method = std::find_if(methods().begin(), methods().end(), found);
+  if (method != methods().end()) {
+    return fmt::format("the weights are quantized by {}, though config.json doesn't say so. {}", method->title,
+                       way_out(&*method));
+  }
+  const auto* weight = files.find(module + ".weight");
+  if (weight && (weight->dtype == Dtype::f8_e4m3 || weight->dtype == Dtype::f8_e5m2)) {
+    return fmt::format("the weights are stored in 8-bit floats ({}). {}", dtype_name(weight->dtype), way_out(nullptr));
+  }
+  if (weight && dtype_size(weight->dtype) == 1 && weight->dtype != Dtype::boolean) {
+    return fmt::format(
+        "the weights are stored as 8-bit integers ({}): quantized, but not in a way that Lorica knows. {}",
+        dtype_name(weight->dtype), way_out(nullptr));
+  }
+  return "";
 }
 
 nlohmann::ordered_json to_json(const BitsAndBytesConfig& config) {

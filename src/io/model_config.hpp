@@ -1,5 +1,5 @@
-// What a model folder's config.json says of how its weights are stored: the "quantization_config" of checkpoints that
-// bitsandbytes quantized to 4 bits. (The architecture's own fields are model/'s business.)
+// What a model folder says of how its weights are stored: the "quantization_config" of config.json, and what the names
+// of its tensors give away. (The architecture's own fields are model/'s business.)
 #pragma once
 
 #include <filesystem>
@@ -8,7 +8,11 @@
 #include <string>
 #include <vector>
 
+#include "base/account.hpp"
+
 namespace lorica::io {
+
+class WeightFiles;
 
 /// transformers' BitsAndBytesConfig, as far as it decides how 4-bit weights are read.
 struct BitsAndBytesConfig {
@@ -21,9 +25,20 @@ struct BitsAndBytesConfig {
   bool operator==(const BitsAndBytesConfig&) const = default;
 };
 
-/// Reads "quantization_config" of a parsed config.json. nullopt if the model isn't quantized. Throws ModelError naming
-/// the file and the key: another method than bitsandbytes' 4 bits, a value out of its choices, a key of the wrong type.
-std::optional<BitsAndBytesConfig> read_quantization_config(const nlohmann::json& config, const std::string& source);
+/// Reads "quantization_config" of a parsed config.json (or "compression_config", its older name). nullopt if the model
+/// isn't quantized. Throws ModelError naming the file and the key, what quantized the weights and what to do instead:
+/// another method than bitsandbytes' 4 bits, a value out of its choices, a key of the wrong type. Keys that nothing
+/// uses go to `account`.
+std::optional<BitsAndBytesConfig> read_quantization_config(const nlohmann::json& config, const std::string& source,
+                                                           Account* account = nullptr);
+
+/// Whether llm_int8_skip_modules leaves `module` ("model.layers.0.mlp.down_proj") as it was, by transformers' rule: an
+/// entry is a name or expression that fits the path's beginning up to a dot, or its end.
+bool skips_module(const BitsAndBytesConfig& config, const std::string& module);
+
+/// For a checkpoint whose config.json says nothing: what quantized the weight of `module`, by the tensors beside it or
+/// its element type, and what to do, as a sentence; "" if nothing speaks of it.
+std::string quantization_of(const WeightFiles& files, const std::string& module);
 
 /// The same entry to be written into config.json, so that transformers loads the folder.
 nlohmann::ordered_json to_json(const BitsAndBytesConfig& config);

@@ -6,6 +6,7 @@
 
 #include "base/error.hpp"
 #include "base/strings.hpp"
+#include "io/folder_kind.hpp"
 #include "io/regex.hpp"
 
 namespace fs = std::filesystem;
@@ -136,6 +137,10 @@ std::vector<std::string> AdapterMatcher::unmatched(const std::vector<std::string
   return result;
 }
 
+std::string module_of(const std::string& parameter) {
+  return parameter.substr(0, parameter.rfind('.'));
+}
+
 std::string lora_a_key(const std::string& module) {
   return std::string(kPrefix) + module + ".lora_A.weight";
 }
@@ -206,9 +211,7 @@ fs::path weights_path(const fs::path& folder) {
 
 fs::path config_path(const fs::path& folder) {
   if (!fs::is_directory(folder)) raise<FileError>("{}: no such adapter folder", folder.string());
-  if (!fs::exists(folder / kAdapterConfigFile)) {
-    raise<ModelError>("{}: holds no {}: not an adapter folder", folder.string(), kAdapterConfigFile);
-  }
+  if (!fs::exists(folder / kAdapterConfigFile)) refuse_folder(folder, FolderKind::adapter);
   return folder / kAdapterConfigFile;
 }
 

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "base/account.hpp"
 #include "io/safetensors.hpp"
 
 namespace lorica::io {
@@ -41,12 +42,14 @@ struct AdapterConfig {
   nlohmann::ordered_json init_lora_weights = true;  ///< only how it began; kept as it is
   nlohmann::ordered_json other =
       nlohmann::ordered_json::object();  ///< fields that we don't know or that don't matter, kept
+  Account account;                       ///< those of them that are set and do nothing here
 };
 
 /// Reads and checks adapter_config.json. Throws FileError / ModelError naming the file and the field: not LoRA, a wrong
 /// type, rank < 1, or a feature that would change the numbers and isn't supported (bias, fan_in_fan_out, lora_bias,
 /// aLoRA, QA-LoRA, target_parameters, trainable_token_indices, layer_replication, initialisations that alter the base
-/// weights, …). `allow_dora` accepts use_dora.
+/// weights, …). A field that no PEFT up to 0.21 has, and those that only training with PEFT knows, are left aside in
+/// the account. `allow_dora` accepts use_dora.
 AdapterConfig read_adapter_config(const std::filesystem::path& file, bool allow_dora = false);
 AdapterConfig parse_adapter_config(const nlohmann::json& json, const std::string& source, bool allow_dora = false);
 
@@ -77,6 +80,9 @@ class AdapterMatcher {
   struct State;
   std::unique_ptr<State> state_;
 };
+
+/// The module path of a parameter: "model.layers.3.self_attn.q_proj" of "model.layers.3.self_attn.q_proj.weight".
+std::string module_of(const std::string& parameter);
 
 /// What one tensor of adapter_model.safetensors is.
 enum class AdapterTensorKind { lora_a, lora_b, lora_magnitude, saved_module };
@@ -115,7 +121,8 @@ class AdapterFiles {
   const AdapterMatcher& matcher() const { return matcher_; }
   const std::filesystem::path& folder() const { return folder_; }
   const std::map<std::string, Lora>& pairs() const { return pairs_; }  ///< by module path
-  /// Whole tensors of modules_to_save by checkpoint name ("lm_head.weight").
+  /// Whole tensors by checkpoint name ("lm_head.weight"): those of modules_to_save, and embeddings that PEFT saved
+  /// beside the pairs (save_embedding_layers), which replace the base model's.
   const std::map<std::string, const TensorView*>& saved() const { return saved_; }
 
  private:

@@ -1,6 +1,4 @@
 // adapter_config.json: reading with every check by name, and writing all the fields that PEFT writes.
-#include <spdlog/spdlog.h>
-
 #include <algorithm>
 #include <cmath>
 #include <set>
@@ -61,9 +59,9 @@ void refuse_unsupported(const json& object, const JsonFields& fields, bool allow
     raise<ModelError>("{}: \"bias\" is \"{}\": adapters that also train biases are not supported (only \"none\")",
                       source, bias);
   }
-  for (const char* key :
-       {"fan_in_fan_out", "lora_bias", "use_qalora", "alora_invocation_tokens", "trainable_token_indices",
-        "layer_replication", "target_parameters", "use_bdlora", "arrow_config", "kasa_config", "monteclora_config"}) {
+  for (const char* key : {"fan_in_fan_out", "lora_bias", "use_qalora", "alora_invocation_tokens",
+                          "trainable_token_indices", "layer_replication", "target_parameters", "use_bdlora",
+                          "arrow_config", "kasa_config", "monteclora_config", "megatron_config"}) {
     if (object.contains(key) && !is_off(object[key])) {
       raise<ModelError>("{}: \"{}\" is set: it changes what the adapter computes, and Lorica doesn't support it",
                         source, key);
@@ -79,6 +77,9 @@ void check_initialisation(const ordered_json& value, const std::string& source) 
   if (value.is_boolean()) return;
   if (!value.is_string()) raise<ModelError>("{}: \"init_lora_weights\" must be true, false or a name", source);
   const auto name = to_lower(value.get<std::string>());
+  for (const char* kind : {"true", "false", "gaussian", "eva", "orthogonal", "mica"}) {
+    if (name == kind) return;
+  }
   for (const char* kind : {"pissa", "olora", "corda", "loftq", "lora_ga"}) {
     if (name.starts_with(kind)) {
       raise<ModelError>(
@@ -89,6 +90,10 @@ void check_initialisation(const ordered_json& value, const std::string& source) 
           source, value.get<std::string>());
     }
   }
+  raise<ModelError>(
+      "{}: \"init_lora_weights\" is \"{}\", which Lorica doesn't know: it may have altered the base weights that this "
+      "adapter was trained on. Set the field to true if it didn't.",
+      source, value.get<std::string>());
 }
 
 /// A list of strings, or one string.
@@ -155,14 +160,22 @@ const std::set<std::string>& fields_with_members() {
   return names;
 }
 
-/// Keeps the fields without a member; warns of those that no known PEFT has and that are set.
+/// Fields that say how PEFT began or trained, and nothing of what the adapter computes.
+std::string_view why_without_effect(const std::string& key) {
+  if (key == "velora_config") return "it is a way of training that Lorica doesn't have";
+  if (!defaults_of_other_fields().contains(key)) return "Lorica doesn't know it";
+  return "";
+}
+
+/// Keeps the fields without a member, and accounts for those that are set and do nothing here.
 void keep_others(const json& object, const std::string& source, AdapterConfig& config) {
   for (const auto& [key, value] : object.items()) {
     if (fields_with_members().contains(key)) continue;
-    if (!defaults_of_other_fields().contains(key) && !is_off(value)) {
-      spdlog::warn("{}: unknown field \"{}\" is kept but has no effect", source, key);
-    }
     config.other[key] = ordered_json::parse(value.dump());
+    const auto reason = why_without_effect(key);
+    if (!reason.empty() && !is_off(value)) {
+      config.account.leave_aside(Account::Kind::metadata, source, key, reason);
+    }
   }
 }
 

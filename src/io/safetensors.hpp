@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/account.hpp"
 #include "io/dtype.hpp"
 
 namespace lorica::io {
@@ -48,10 +49,11 @@ class SafetensorsFile {
   std::unique_ptr<State> state_;
 };
 
-/// All weights of a model folder: model.safetensors, or the shards that model.safetensors.index.json names. Also
-/// accepts the path of one .safetensors file. Throws FileError / ModelError: missing folder, no weights (says if only
-/// .bin pickles are there and that they are not read), index that names a missing shard, shard that lacks a tensor of
-/// the index, a tensor in two shards.
+/// All weights of a model folder: model.safetensors, or the shards that model.safetensors.index.json names, each with
+/// all of its tensors. Also accepts the path of one .safetensors file. Throws FileError / ModelError: missing folder,
+/// no weights (says if only .bin pickles or GGUF files are there and that they are not read), index that names a
+/// missing shard, shard that lacks a tensor of the index, a tensor in two shards. Other files of weights in the folder
+/// are left aside in the account.
 class WeightFiles {
  public:
   explicit WeightFiles(const std::filesystem::path& folder);
@@ -66,11 +68,18 @@ class WeightFiles {
   /// The files in order, for those who copy or merge shard by shard.
   const std::vector<SafetensorsFile>& files() const { return files_; }
   const std::filesystem::path& folder() const { return folder_; }
+  const Account& account() const { return account_; }
 
  private:
+  void open(const std::vector<std::filesystem::path>& paths);
+  /// " (file x holds it, …)" if a file that was left aside has the tensor.
+  std::string elsewhere(const std::string& name) const;
+
   std::filesystem::path folder_;
   std::vector<SafetensorsFile> files_;
   std::map<std::string, std::size_t> owner_;
+  std::vector<std::filesystem::path> aside_;
+  Account account_;
 };
 
 /// Writes one safetensors file, tensor by tensor, without holding them all: declare every tensor first, then write each

@@ -59,9 +59,10 @@ json parse_header(std::string_view text, const std::string& path) {
   };
   try {
     return json::parse(text, check);
-  } catch (const json::parse_error& error) {
-    raise<ModelError>("{}: malformed JSON in the header, at byte {}. The file is corrupt; fetch it again.", path,
-                      error.byte + 8);
+  } catch (const json::exception&) {
+    const auto fault = find_json_fault(text).value_or(JsonFault{});
+    raise<ModelError>("{}: malformed JSON in the header, at byte {}: {}. The file is corrupt; fetch it again.", path,
+                      fault.offset + 8, fault.reason);
   }
 }
 

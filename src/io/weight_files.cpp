@@ -32,8 +32,14 @@ constexpr const char* kIndex = "model.safetensors.index.json";
         "Convert it with transformers (save_pretrained writes safetensors), or fetch the safetensors version.",
         folder.string(), pickles.size() > 3 ? pickles.front() + ", …" : join(pickles, ", "));
   }
-  raise<ModelError>("{}: holds no weights: neither {} nor {}{}. Give a Hugging Face model folder.", folder.string(),
-                    kSingle, kIndex, gguf ? " (GGUF files can't be trained)" : "");
+  if (gguf) {
+    raise<ModelError>(
+        "{}: holds its weights as GGUF files, which can't be trained. Give the model that they were made of: a folder "
+        "with config.json and *.safetensors.",
+        folder.string());
+  }
+  raise<ModelError>("{}: holds no weights: neither {} nor {}. Give a Hugging Face model folder.", folder.string(),
+                    kSingle, kIndex);
 }
 
 /// "model-00002-of-00005.safetensors" → 5; 0 if the name has another form.
@@ -94,29 +100,55 @@ std::map<std::string, std::string> read_index(const fs::path& path) {
 }  // namespace
 
 WeightFiles::WeightFiles(const fs::path& folder) : folder_(folder) {
+  if (fs::is_regular_file(folder)) {
+    folder_ = folder.has_parent_path() ? folder.parent_path() : fs::path(".");
+    open({folder});
+    return;
+  }
+  if (!fs::is_directory(folder)) {
+    raise<FileError>("{}: no such folder. Give the path of a Hugging Face model folder.", folder.string());
+  }
   std::vector<fs::path> paths;
   std::map<std::string, std::string> index;
   const auto index_path = folder / kIndex;
-  if (fs::is_regular_file(folder)) {
-    paths = {folder};
-    folder_ = folder.has_parent_path() ? folder.parent_path() : fs::path(".");
-  } else if (!fs::is_directory(folder)) {
-    raise<FileError>("{}: no such folder. Give the path of a Hugging Face model folder.", folder.string());
-  } else if (fs::exists(folder / kSingle)) {
+  std::string reason = "its name isn't that of a shard, and there is no index that names it";
+  if (fs::exists(folder / kSingle)) {
     paths = {folder / kSingle};
+    reason = fmt::format("{} is there, and holds the whole model by its name", kSingle);
   } else if (fs::exists(index_path)) {
     index = read_index(index_path);
     std::set<std::string> names;
     for (const auto& [tensor, file] : index) names.insert(file);
-    for (const auto& name : names) paths.push_back(shard_path(folder, name, index_path.string()));
+    for (const auto& name : names) {
+      paths.push_back(shard_path(folder, name, index_path.string()));
+      if (!fs::exists(paths.back())) {
+        raise<ModelError>("{}: the shard is missing, but {} names it. Fetch it.", paths.back().string(),
+                          index_path.string());
+      }
+    }
+    reason = fmt::format("{} doesn't name it", kIndex);
   } else {
     paths = shards_without_index(folder);
     if (paths.empty()) raise_no_weights(folder);
   }
-  for (const auto& path : paths) {
-    if (!fs::exists(path)) {
-      raise<ModelError>("{}: the shard is missing, but {} names it. Fetch it.", path.string(), index_path.string());
+  open(paths);
+  for (const auto& [name, file] : index) {
+    const auto place = owner_.find(name);
+    if (place == owner_.end() || files_[place->second].path() != folder / file) {
+      raise<ModelError>("{}: {} says that tensor \"{}\" is in it, but it is not. Fetch the shard again.",
+                        (folder / file).string(), kIndex, name);
     }
+  }
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const bool read = std::find(paths.begin(), paths.end(), entry.path()) != paths.end();
+    if (read || entry.path().extension() != ".safetensors" || !entry.is_regular_file()) continue;
+    aside_.push_back(entry.path());
+    account_.leave_aside(Account::Kind::file, folder.string(), entry.path().filename().string(), reason);
+  }
+}
+
+void WeightFiles::open(const std::vector<fs::path>& paths) {
+  for (const auto& path : paths) {
     files_.emplace_back(path);
     for (const auto& [name, tensor] : files_.back().tensors()) {
       const auto [place, added] = owner_.emplace(name, files_.size() - 1);
@@ -126,13 +158,19 @@ WeightFiles::WeightFiles(const fs::path& folder) : folder_(folder) {
       }
     }
   }
-  for (const auto& [name, file] : index) {
-    const auto place = owner_.find(name);
-    if (place == owner_.end() || files_[place->second].path() != folder / file) {
-      raise<ModelError>("{}: {} says that tensor \"{}\" is in it, but it is not. Fetch the shard again.",
-                        (folder / file).string(), kIndex, name);
+}
+
+std::string WeightFiles::elsewhere(const std::string& name) const {
+  for (const auto& path : aside_) {
+    try {
+      if (!SafetensorsFile(path).find(name)) continue;
+    } catch (const Error&) {
+      continue;
     }
+    return fmt::format(". {} holds it, but belongs to the model neither by {} nor by its name",
+                       path.filename().string(), kIndex);
   }
+  return "";
 }
 
 const TensorView* WeightFiles::find(const std::string& name) const {
@@ -143,8 +181,8 @@ const TensorView* WeightFiles::find(const std::string& name) const {
 const TensorView& WeightFiles::at(const std::string& name) const {
   if (const auto* tensor = find(name)) return *tensor;
   const auto near = nearest_name(name, names());
-  raise<ModelError>("{}: no tensor \"{}\" among its {} tensors{}", folder_.string(), name, owner_.size(),
-                    near.empty() ? "" : fmt::format(" (the nearest name is \"{}\")", near));
+  raise<ModelError>("{}: no tensor \"{}\" among its {} tensors{}{}", folder_.string(), name, owner_.size(),
+                    near.empty() ? "" : fmt::format(" (the nearest name is \"{}\")", near), elsewhere(name));
 }
 
 std::vector<std::string> WeightFiles::names() const {

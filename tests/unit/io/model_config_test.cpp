@@ -16,6 +16,7 @@ using test::put_file;
 using test::TemporaryFolder;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 std::optional<BitsAndBytesConfig> read(const char* entry) {
   return read_quantization_config(nlohmann::json::parse(fmt::format("{{\"quantization_config\":{}}}", entry)),
@@ -33,6 +34,13 @@ TEST(Json, ErrorsNameFileLineAndColumn) {
   put_file(folder / "config.json", "");
   EXPECT_THAT(message_of<ModelError>([&] { read_json(folder / "config.json"); }), HasSubstr("config.json:1:1"));
   EXPECT_THROW(read_json(folder / "absent.json"), FileError);
+}
+
+TEST(Json, ANumberThatNoDoubleHoldsIsAFaultWithItsPlace) {
+  EXPECT_THAT(message_of<ModelError>([&] { parse_json("{\"a\": 1,\n \"b\": 1e999}", "x"); }),
+              AllOf(HasSubstr("x:2:"), HasSubstr("1e999"), Not(HasSubstr("json.exception"))));
+  EXPECT_EQ(find_json_fault("[1e308]"), std::nullopt);
+  EXPECT_EQ(find_json_fault("[1,\n-1e400]")->line, 2U);
 }
 
 TEST(Json, EndlessNestingIsRefusedAndBracketsInStringsAreNot) {
@@ -77,13 +85,42 @@ TEST(QuantizationConfig, AllFieldsAndTheirDefaults) {
 }
 
 TEST(QuantizationConfig, WhatIsNotSupportedIsRefusedByName) {
-  EXPECT_THAT(fault(R"({"quant_method":"gptq","bits":4})"), AllOf(HasSubstr("config.json"), HasSubstr("\"gptq\"")));
-  EXPECT_THAT(fault(R"({"load_in_8bit":true})"), HasSubstr("load_in_8bit"));
+  EXPECT_THAT(fault(R"({"quant_method":"gptq","bits":4})"),
+              AllOf(HasSubstr("config.json"), HasSubstr("by GPTQ (\"gptq\")"), HasSubstr("16-bit model")));
+  EXPECT_THAT(fault(R"({"quant_method":"fp8"})"), HasSubstr("FineGrainedFP8Config(dequantize=True)"));
+  EXPECT_THAT(fault(R"({"quant_method":"brand-new"})"), HasSubstr("doesn't know (\"brand-new\")"));
+  EXPECT_THAT(fault(R"({"load_in_8bit":true})"), AllOf(HasSubstr("LLM.int8"), HasSubstr("dequantize()")));
+  EXPECT_THAT(message_of<ModelError>([&] {
+                read_quantization_config({{"compression_config", {{"format", "x"}}}}, "config.json");
+              }),
+              HasSubstr("llm-compressor"));
   EXPECT_THAT(fault(R"({})"), HasSubstr("load_in_4bit"));
   EXPECT_THAT(fault(R"({"load_in_4bit":true,"bnb_4bit_quant_type":"nf5"})"),
               AllOf(HasSubstr("nf5"), HasSubstr("nf4, fp4")));
   EXPECT_THAT(fault(R"({"load_in_4bit":"yes"})"), HasSubstr("true or false"));
   EXPECT_THAT(fault("[1]"), HasSubstr("quantization_config"));
+}
+
+TEST(QuantizationConfig, LeavesAsideWhatItDoesNotKnow) {
+  const auto config = nlohmann::json::parse(
+      R"({"quantization_config":{"load_in_4bit":true,"llm_int8_threshold":6.0,"bnb_5bit":1,"bnb_off":null}})");
+  Account account;
+  read_quantization_config(config, "config.json", &account);
+  ASSERT_EQ(account.entries().size(), 1U);
+  EXPECT_EQ(account.entries()[0].part, "quantization_config.bnb_5bit");
+}
+
+// The rule of transformers' should_convert_module().
+TEST(QuantizationConfig, SkipsModulesAsTransformersDoes) {
+  BitsAndBytesConfig config;
+  EXPECT_TRUE(skips_module(config, "lm_head"));
+  EXPECT_FALSE(skips_module(config, "model.layers.0.mlp.up_proj"));
+  config.skip_modules = {"model.layers.1", "o_proj", "model.layers.2.mlp.gate"};
+  EXPECT_TRUE(skips_module(config, "model.layers.1.mlp.up_proj"));
+  EXPECT_FALSE(skips_module(config, "model.layers.11.mlp.up_proj"));
+  EXPECT_TRUE(skips_module(config, "model.layers.3.self_attn.o_proj"));
+  EXPECT_FALSE(skips_module(config, "model.layers.2.mlp.gate_proj"));
+  EXPECT_FALSE(skips_module(config, "lm_head"));
 }
 
 }  // namespace

@@ -74,7 +74,7 @@ TEST(AdapterConfig, WritingAndReadingGiveTheSame) {
 TEST(AdapterConfig, WhatWouldChangeTheNumbersIsRefusedByName) {
   EXPECT_THAT(fault({{"peft_type", "LOHA"}}), AllOf(HasSubstr("adapter_config.json"), HasSubstr("LOHA")));
   EXPECT_THAT(fault({{"bias", "all"}}), HasSubstr("\"bias\" is \"all\""));
-  for (const char* key : {"fan_in_fan_out", "lora_bias", "use_qalora", "use_dora"}) {
+  for (const char* key : {"fan_in_fan_out", "lora_bias", "use_qalora", "use_dora", "megatron_config"}) {
     EXPECT_THAT(fault({{key, true}}), HasSubstr(key));
   }
   EXPECT_THAT(fault({{"alora_invocation_tokens", {1}}}), HasSubstr("alora_invocation_tokens"));
@@ -83,8 +83,21 @@ TEST(AdapterConfig, WhatWouldChangeTheNumbersIsRefusedByName) {
   for (const char* kind : {"pissa", "pissa_niter_4", "olora", "corda", "loftq", "lora_ga"}) {
     EXPECT_THAT(fault({{"init_lora_weights", kind}}), AllOf(HasSubstr(kind), HasSubstr("altered the base")));
   }
+  EXPECT_THAT(fault({{"init_lora_weights", "brand-new"}}), AllOf(HasSubstr("brand-new"), HasSubstr("doesn't know")));
   EXPECT_TRUE(parse({{"use_dora", true}}, true).use_dora);
   for (const char* kind : {"gaussian", "eva", "orthogonal"}) EXPECT_NO_THROW(parse({{"init_lora_weights", kind}}));
+}
+
+TEST(AdapterConfig, WhatDoesNothingIsAccountedForWhereItIsSet) {
+  const auto config = parse({{"novel", 3},
+                             {"novel_off", nullptr},
+                             {"velora_config", {{"scale", 1}}},
+                             {"corda_config", nullptr},
+                             {"megatron_core", "megatron.core"},
+                             {"peft_version", "9.9"}});
+  std::vector<std::string> parts;
+  for (const auto& entry : config.account.entries()) parts.push_back(entry.part);
+  EXPECT_THAT(parts, ::testing::UnorderedElementsAre("novel", "velora_config"));
 }
 
 TEST(AdapterConfig, BadValues) {

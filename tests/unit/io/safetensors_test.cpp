@@ -200,6 +200,8 @@ TEST(BadSafetensors, DuplicatesMalformedJsonAndOtherFormats) {
   const std::string entry = R"({"dtype":"U8","shape":[1],"data_offsets":[0,1]})";
   EXPECT_THAT(fault(folder, raw_file("{\"a\":" + entry + ",\"a\":" + entry + "}", "1")), HasSubstr("twice"));
   EXPECT_THAT(fault(folder, raw_file("{\"a\":", "")), HasSubstr("malformed JSON"));
+  EXPECT_THAT(fault(folder, raw_file(R"({"a":{"dtype":"F32","shape":[1e999],"data_offsets":[0,4]}})", "abcd")),
+              AllOf(HasSubstr("malformed JSON"), HasSubstr("1e999")));
   EXPECT_THAT(fault(folder, raw_file("[]", "")), HasSubstr("no JSON object"));
   EXPECT_THAT(fault(folder, raw_file(R"({"__metadata__":{"a":1}})", "")), HasSubstr("metadata"));
   EXPECT_THAT(fault(folder, raw_file("{\"a\":" + std::string(1000, '[') + std::string(1000, ']') + "}", "")),
