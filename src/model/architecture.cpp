@@ -2,12 +2,14 @@
 #include "model/architecture.hpp"
 
 #include <algorithm>
+#include <cctype>
 
 #include "base/error.hpp"
-#include "base/files.hpp"
-#include "base/log.hpp"
 #include "base/strings.hpp"
+#include "io/folder_kind.hpp"
+#include "io/json.hpp"
 #include "model/architecture_config.hpp"
+#include "model/config_keys.hpp"
 #include "model/families/family.hpp"
 #include "model/rope_config.hpp"
 
@@ -35,6 +37,15 @@ std::string known_list() {
   return join(known_families(), ", ");
 }
 
+/// Letters and digits alone, in lower case: "Qwen-2" is another spelling of "qwen2", "mixtral" none of "mistral".
+std::string spelling(const std::string& name) {
+  std::string bare;
+  for (const unsigned char c : name) {
+    if (std::isalnum(c) != 0) bare += static_cast<char>(std::tolower(c));
+  }
+  return bare;
+}
+
 const Family& family_of(const ConfigReader& config) {
   if (!config.has("model_type")) {
     config.fail("model_type", fmt::format("is missing. Known model types: {}", known_list()));
@@ -47,9 +58,12 @@ const Family& family_of(const ConfigReader& config) {
                             "code from a model repository. Known model types: {}",
                             name, known_list()));
   }
-  const auto near = nearest_name(name, known_families());
-  config.fail("model_type", fmt::format("is '{}', which is not supported{}. Known model types: {}", name,
-                                        near.empty() ? "" : fmt::format(" (did you mean '{}'?)", near), known_list()));
+  const auto known = known_families();
+  const auto same =
+      std::find_if(known.begin(), known.end(), [&](const auto& family) { return spelling(family) == spelling(name); });
+  config.fail("model_type",
+              fmt::format("is '{}', which is not supported{}. Known model types: {}", name,
+                          same == known.end() ? "" : fmt::format(" (did you mean '{}'?)", *same), known_list()));
 }
 
 void read_sizes(const ConfigReader& config, const FamilyDefaults& defaults, Architecture& architecture) {
@@ -121,18 +135,6 @@ std::vector<int64_t> read_eos(const ConfigReader& config, const std::vector<int6
   return ids;
 }
 
-/// Settings that change nothing for us but that a user may count on.
-void warn_about(const ConfigReader& config) {
-  if (config.has("auto_map")) {
-    spdlog::warn("{}: auto_map names Python code; it is never run. The built-in '{}' model is used", config.origin(),
-                 config.text("model_type", ""));
-  }
-  if (config.number("attention_dropout", 0.0) > 0.0) {
-    spdlog::warn("{}: attention_dropout is {}, but Lorica applies no dropout inside attention", config.origin(),
-                 config.number("attention_dropout", 0.0));
-  }
-}
-
 }  // namespace
 
 Architecture parse_architecture(const nlohmann::json& config_json, const std::string& origin) {
@@ -152,23 +154,14 @@ Architecture parse_architecture(const nlohmann::json& config_json, const std::st
   architecture.sliding_window.assign(static_cast<std::size_t>(architecture.layers), 0);
   family.read(config, architecture);
   architecture.raw = config_json;
-  warn_about(config);
+  account_for_keys(config, architecture);
   return architecture;
 }
 
 Architecture read_architecture(const std::filesystem::path& model_folder) {
   const auto path = model_folder / "config.json";
-  if (!std::filesystem::exists(path)) {
-    raise<ModelError>("{}: no config.json there. A model folder holds config.json, *.safetensors and a tokenizer",
-                      model_folder.string());
-  }
-  nlohmann::json config;
-  try {
-    config = nlohmann::json::parse(read_file(path));
-  } catch (const nlohmann::json::exception& error) {
-    raise<ModelError>("{}: not valid JSON: {}", path.string(), error.what());
-  }
-  return parse_architecture(config, path.string());
+  if (!std::filesystem::exists(path)) io::refuse_folder(model_folder, io::FolderKind::model);
+  return parse_architecture(io::read_json(path), path.string());
 }
 
 std::vector<std::string> known_families() {

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "base/account.hpp"
 #include "model/rope.hpp"
 
 namespace lorica::model {
@@ -39,6 +40,7 @@ struct Architecture {
   std::string dtype;             ///< "float32", "bfloat16", "float16", or "" when config.json doesn't say
   std::vector<int64_t> eos_ids;  ///< may be empty
   nlohmann::json raw;            ///< the whole config.json
+  Account account;               ///< its keys that nothing here uses
 
   int64_t query_size() const { return heads * head_dim; }
   int64_t kv_size() const { return kv_heads * head_dim; }
@@ -46,7 +48,8 @@ struct Architecture {
 
 /// Reads `model_folder`/config.json. Throws FileError when it can't be read, ModelError (naming the file and the key)
 /// when it is not JSON, the model type is unknown, a key is missing or has the wrong type, a size is not positive,
-/// heads is no multiple of kv_heads, hidden_act is not silu, or the rope type is unknown.
+/// heads is no multiple of kv_heads, hidden_act is not silu, the rope type is unknown, or a key decides the model's
+/// numbers that the family has no use for (see config_keys.hpp).
 Architecture read_architecture(const std::filesystem::path& model_folder);
 
 /// The same from a parsed config; `origin` names it in messages.

@@ -25,10 +25,12 @@ ConfigReader::ConfigReader(const nlohmann::json& object, std::string origin, std
 }
 
 bool ConfigReader::has(const std::string& key) const {
+  asked_->insert(prefix_ + key);
   return object_.contains(key) && !object_.at(key).is_null();
 }
 
 bool ConfigReader::holds_null(const std::string& key) const {
+  asked_->insert(prefix_ + key);
   return object_.contains(key) && object_.at(key).is_null();
 }
 
@@ -116,7 +118,9 @@ std::vector<std::string> ConfigReader::texts(const std::string& key) const {
 }
 
 ConfigReader ConfigReader::child(const std::string& key) const {
-  return {at(key), origin_, prefix_ + key + "."};
+  ConfigReader reader(at(key), origin_, prefix_ + key + ".");
+  reader.asked_ = asked_;
+  return reader;
 }
 
 }  // namespace lorica::model

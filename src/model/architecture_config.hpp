@@ -4,7 +4,9 @@
 #include <nlohmann/json.hpp>
 
 #include <cstdint>
+#include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -36,6 +38,9 @@ class ConfigReader {
 
   ConfigReader child(const std::string& key) const;
   const std::string& origin() const { return origin_; }
+  const nlohmann::json& object() const { return object_; }
+  /// Whether anybody asked for the key yet, of this reader or of its children ("rope_scaling.factor").
+  bool was_asked(const std::string& path) const { return asked_->contains(path); }
 
   /// Throws ModelError "<origin>: <key> <message>".
   [[noreturn]] void fail(const std::string& key, const std::string& message) const;
@@ -45,6 +50,7 @@ class ConfigReader {
 
   const nlohmann::json& object_;
   std::string origin_, prefix_;
+  std::shared_ptr<std::set<std::string>> asked_ = std::make_shared<std::set<std::string>>();
 };
 
 }  // namespace lorica::model

@@ -18,6 +18,7 @@ using testing::AllOf;
 using testing::Each;
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::Not;
 
 json tiny(const std::string& family) {
   return {{"model_type", family},     {"hidden_size", 64},        {"intermediate_size", 176}, {"num_hidden_layers", 3},
@@ -145,9 +146,14 @@ TEST(Architecture, PrefersRopeScalingAndTopLevelOriginalPositions) {
 }
 
 TEST(Architecture, RefusesUnknownModelTypes) {
-  EXPECT_THAT(failure(with(tiny("llama"), "model_type", "qwen4")),
-              AllOf(HasSubstr("m/config.json: model_type"), HasSubstr("'qwen4'"), HasSubstr("did you mean 'qwen"),
+  EXPECT_THAT(failure(with(tiny("llama"), "model_type", "Qwen-2")),
+              AllOf(HasSubstr("m/config.json: model_type"), HasSubstr("'Qwen-2'"), HasSubstr("did you mean 'qwen2'"),
                     HasSubstr("llama, mistral, qwen2, qwen3")));
+  // What merely looks alike is another model.
+  for (const char* name : {"mixtral", "qwen4", "llama4"}) {
+    EXPECT_THAT(failure(with(tiny("llama"), "model_type", name)),
+                AllOf(HasSubstr(name), Not(HasSubstr("did you mean")), HasSubstr("Known model types: llama")));
+  }
   EXPECT_THAT(failure(without(tiny("llama"), "model_type")), HasSubstr("model_type is missing"));
   auto remote = with(tiny("llama"), "model_type", "my_model");
   remote["auto_map"] = {{"AutoModelForCausalLM", "modeling.MyModel"}};
@@ -195,6 +201,54 @@ TEST(Architecture, NamesEachBadValue) {
   }
 }
 
+TEST(Architecture, RefusesKeysThatDecideNumbersUnlessTheyChangeNothing) {
+  const std::vector<std::pair<std::string, json>> deciding{
+      {"attn_logit_softcapping", 50.0},
+      {"final_logit_softcapping", 30.0},
+      {"logits_scaling", 8.0},
+      {"embedding_multiplier", 12},
+      {"scale_emb", 12},
+      {"use_qk_norm", true},
+      {"no_rope_layers", {1, 0, 1}},
+      {"sliding_window", 8},
+      {"num_local_experts", 8},
+      {"attention_bias", true},
+      {"layer_types", {"sliding_attention", "full_attention", "full_attention"}}};
+  for (const auto& [key, value] : deciding) {
+    EXPECT_THAT(failure(with(tiny(key == "attention_bias" ? "mistral" : "llama"), key, value)),
+                AllOf(HasSubstr("m/config.json: " + key), HasSubstr("numbers would be others")))
+        << key;
+  }
+  auto neutral = tiny("llama");
+  neutral.update({{"attn_logit_softcapping", nullptr},
+                  {"logits_scaling", 1},
+                  {"embedding_multiplier", 1.0},
+                  {"use_qk_norm", false},
+                  {"no_rope_layers", {1, 1, 1}},
+                  {"sliding_window", 4096},
+                  {"num_local_experts", 1},
+                  {"layer_types", {"full_attention", "full_attention", "full_attention"}},
+                  {"attention_multiplier", 0.25},
+                  {"pretraining_tp", 2}});
+  EXPECT_TRUE(parsed(neutral).account.empty());
+  EXPECT_TRUE(parsed(with(with(tiny("llama"), "sliding_window", 8), "use_sliding_window", false)).account.empty());
+}
+
+TEST(Architecture, NamesKeysThatNobodyKnows) {
+  auto config = tiny("qwen2");
+  config.update({{"novel", 1},
+                 {"novel_off", false},
+                 {"attention_dropout", 0.1},
+                 {"vision_config", {{"depth", 2}}},
+                 {"use_cache", true},
+                 {"rope_scaling", {{"type", "default"}, {"novel", 2}}},
+                 {"auto_map", {{"AutoModelForCausalLM", "x.Y"}}}});
+  std::vector<std::string> parts;
+  for (const auto& entry : parsed(config).account.entries()) parts.push_back(entry.part);
+  EXPECT_THAT(parts, testing::UnorderedElementsAre("novel", "attention_dropout", "vision_config", "rope_scaling.novel",
+                                                   "auto_map"));
+}
+
 TEST(Architecture, ExplainsADefaultThatDoesNotFit) {
   EXPECT_THAT(failure(without(tiny("mistral"), "num_key_value_heads")), HasSubstr("the family's default"));
 }
@@ -211,7 +265,7 @@ TEST(Architecture, ReadsAFolder) {
     read_architecture(folder);
     FAIL();
   } catch (const ModelError& error) {
-    EXPECT_THAT(error.what(), AllOf(HasSubstr("config.json"), HasSubstr("not valid JSON")));
+    EXPECT_THAT(error.what(), AllOf(HasSubstr("config.json"), HasSubstr("config.json:1:16: malformed JSON")));
   }
   write_file(folder / "config.json", "[1]");
   EXPECT_THROW(read_architecture(folder), ModelError);
