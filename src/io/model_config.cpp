@@ -6,6 +6,7 @@
 #include "base/error.hpp"
 #include "base/strings.hpp"
 #include "io/json.hpp"
+#include "io/plain_name.hpp"
 #include "io/regex.hpp"
 #include "io/safetensors.hpp"
 
@@ -43,7 +44,6 @@ const std::vector<Method>& methods() {
       {"nvfp4", "NVFP4", {".weight_scale_2"}, ""},
       {"modelopt", "NVIDIA ModelOpt", {}, ""},
       {"compressed-tensors", "compressed-tensors (llm-compressor)", {".weight_packed", ".weight_scale"}, ""},
-      {"bitsandbytes_8bit", "bitsandbytes in 8 bits (LLM.int8)", {".SCB"}, ""},
       {"hqq", "HQQ", {".W_q"}, ""},
       {"quanto", "quanto", {".weight._data", ".weight._scale"}, ""},
       {"torchao", "torchao", {}, ""},
@@ -77,26 +77,26 @@ std::string way_out(const Method* method) {
         " Or write it in 16 bits with transformers: AutoModelForCausalLM.from_pretrained(folder, "
         "quantization_config={}, dtype=\"bfloat16\").save_pretrained(new_folder).",
         method->dequantize);
-  } else if (method && method->name == "bitsandbytes_8bit") {
-    text += " Or write it in 16 bits with transformers: model.dequantize().save_pretrained(new_folder).";
   }
   return text;
 }
 
-void check_method(const JsonFields& fields) {
-  auto name = fields.string("quant_method").value_or("bitsandbytes");
+constexpr const char* kReadable = "Lorica reads 16-bit weights and bitsandbytes' 4-bit and 8-bit ones";
+
+/// Whether the weights are in 8 bits; else they are in 4.
+bool check_method(const JsonFields& fields) {
+  const auto name = fields.string("quant_method").value_or("bitsandbytes");
   const bool in_4_bits = fields.boolean("load_in_4bit").value_or(fields.boolean("_load_in_4bit").value_or(false));
   const bool in_8_bits = fields.boolean("load_in_8bit").value_or(fields.boolean("_load_in_8bit").value_or(false));
-  if (name == "bitsandbytes" && in_8_bits) name = "bitsandbytes_8bit";
-  if (name == "bitsandbytes_4bit" || (name == "bitsandbytes" && in_4_bits)) return;
+  if (name == "bitsandbytes_8bit" || (name == "bitsandbytes" && in_8_bits)) return true;
+  if (name == "bitsandbytes_4bit" || (name == "bitsandbytes" && in_4_bits)) return false;
   if (name == "bitsandbytes") {
-    raise<ModelError>("{}: says neither \"load_in_4bit\" nor another method that Lorica knows", fields.source());
+    raise<ModelError>("{}: says neither \"load_in_4bit\" nor \"load_in_8bit\" nor another method that Lorica knows",
+                      fields.source());
   }
   const auto* method = find_method(name);
-  raise<ModelError>(
-      "{}: the weights are quantized by {} (\"{}\"); Lorica reads 16-bit weights and bitsandbytes' "
-      "4-bit ones. {}",
-      fields.source(), method ? method->title : "a method that Lorica doesn't know", name, way_out(method));
+  raise<ModelError>("{}: the weights are quantized by {} (\"{}\"); {}. {}", fields.source(),
+                    method ? method->title : "a method that Lorica doesn't know", name, kReadable, way_out(method));
 }
 
 /// Keys of bitsandbytes that say how transformers runs such a model, not what its weights are.
@@ -117,12 +117,11 @@ std::optional<BitsAndBytesConfig> read_quantization_config(const nlohmann::json&
   const JsonFields fields(*entry, source + ": " + key);
   if (key == "compression_config") {
     const auto* method = find_method("compressed-tensors");
-    raise<ModelError>(
-        "{}: the weights are quantized by {}; Lorica reads 16-bit weights and bitsandbytes' 4-bit ones. {}",
-        fields.source(), method->title, way_out(method));
+    raise<ModelError>("{}: the weights are quantized by {}; {}. {}", fields.source(), method->title, kReadable,
+                      way_out(method));
   }
-  check_method(fields);
   BitsAndBytesConfig result;
+  result.eight_bits = check_method(fields);
   result.quant_type = choice(fields, "bnb_4bit_quant_type", result.quant_type, {"nf4", "fp4"});
   result.double_quantization = fields.boolean("bnb_4bit_use_double_quant").value_or(false);
   const std::vector<std::string> floats = {"float32", "bfloat16", "float16"};
@@ -166,12 +165,12 @@ std::string quantization_of(const WeightFiles& files, const std::string& module)
   }
   const auto* weight = files.find(module + ".weight");
   if (weight && (weight->dtype == Dtype::f8_e4m3 || weight->dtype == Dtype::f8_e5m2)) {
-    return fmt::format("the weights are stored in 8-bit floats ({}). {}", dtype_name(weight->dtype), way_out(nullptr));
+    return fmt::format("the weights are stored in 8-bit floats ({}). {}", plain_name(weight->dtype), way_out(nullptr));
   }
   if (weight && dtype_size(weight->dtype) == 1 && weight->dtype != Dtype::boolean) {
     return fmt::format(
         "the weights are stored as 8-bit integers ({}): quantized, but not in a way that Lorica knows. {}",
-        dtype_name(weight->dtype), way_out(nullptr));
+        plain_name(weight->dtype), way_out(nullptr));
   }
   return "";
 }
@@ -179,8 +178,8 @@ std::string quantization_of(const WeightFiles& files, const std::string& module)
 nlohmann::ordered_json to_json(const BitsAndBytesConfig& config) {
   nlohmann::ordered_json skip = nullptr;
   if (!config.skip_modules.empty()) skip = config.skip_modules;
-  return {{"_load_in_4bit", true},
-          {"_load_in_8bit", false},
+  return {{"_load_in_4bit", !config.eight_bits},
+          {"_load_in_8bit", config.eight_bits},
           {"bnb_4bit_compute_dtype", config.compute_dtype},
           {"bnb_4bit_quant_storage", config.storage_dtype},
           {"bnb_4bit_quant_type", config.quant_type},
@@ -189,8 +188,8 @@ nlohmann::ordered_json to_json(const BitsAndBytesConfig& config) {
           {"llm_int8_has_fp16_weight", false},
           {"llm_int8_skip_modules", skip},
           {"llm_int8_threshold", 6.0},
-          {"load_in_4bit", true},
-          {"load_in_8bit", false},
+          {"load_in_4bit", !config.eight_bits},
+          {"load_in_8bit", config.eight_bits},
           {"quant_method", "bitsandbytes"}};
 }
 

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "quant/checkpoint.hpp"
 #include "quant/kernel_weight.hpp"
 #include "quant/weight.hpp"
 
@@ -54,6 +55,8 @@ class Format {
 
   /// Is `weight_name` stored in this format there?
   virtual bool is_in(const io::WeightFiles& files, const std::string& weight_name) const = 0;
+  /// What stands beside it says of it. Throws ModelError naming the tensor and its file.
+  virtual PackedWeight describe_in(const io::WeightFiles& files, const std::string& weight_name) const = 0;
   /// Reads it. Throws ModelError naming the tensor and its file.
   virtual StoredWeight load(const io::WeightFiles& files, const std::string& weight_name) const = 0;
   /// What is written for it.

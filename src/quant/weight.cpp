@@ -142,13 +142,24 @@ StoredWeight load_prequantized(const io::WeightFiles& files, const std::string& 
   return format->load(files, weight_name);
 }
 
-bool is_quantization_part(std::string_view tensor_name) {
+std::optional<PackedWeight> describe_prequantized(const io::WeightFiles& files, const std::string& weight_name) {
+  const auto* format = format_in(files, weight_name);
+  return format == nullptr ? std::nullopt : std::optional(format->describe_in(files, weight_name));
+}
+
+std::string packed_weight_of(std::string_view tensor_name) {
   for (const auto* format : formats()) {
-    for (const auto& end : format->companions()) {
-      if (tensor_name.ends_with("." + end)) return true;
+    for (const auto& companion : format->companions()) {
+      const auto end = "." + companion;
+      if (!tensor_name.ends_with(end)) continue;
+      return std::string(tensor_name.substr(0, tensor_name.size() - end.size())) + ".weight";
     }
   }
-  return false;
+  return "";
+}
+
+bool is_quantization_part(std::string_view tensor_name) {
+  return !packed_weight_of(tensor_name).empty();
 }
 
 std::vector<CheckpointTensor> to_checkpoint(const StoredWeight& weight, const std::string& weight_name) {

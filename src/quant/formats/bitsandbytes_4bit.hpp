@@ -37,6 +37,7 @@ class Bitsandbytes4bit : public Format {
 
   // In bitsandbytes_4bit_files.cpp.
   bool is_in(const io::WeightFiles& files, const std::string& weight_name) const override;
+  PackedWeight describe_in(const io::WeightFiles& files, const std::string& weight_name) const override;
   StoredWeight load(const io::WeightFiles& files, const std::string& weight_name) const override;
   std::vector<CheckpointTensor> save(const StoredWeight& weight, const std::string& weight_name) const override;
   std::vector<std::string> companions() const override;

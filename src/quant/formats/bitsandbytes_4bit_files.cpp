@@ -5,6 +5,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "io/json.hpp"
 #include "io/safetensors.hpp"
 #include "quant/formats/bitsandbytes_4bit.hpp"
 #include "quant/formats/checkpoint_reader.hpp"
@@ -71,6 +72,9 @@ State parse_state(const CheckpointReader& reader, std::string_view name) {
   State state;
   state.format.name = name;
   try {
+    if (const auto fault = io::find_json_fault(text)) {
+      reader.fail(suffix, "is not the JSON text that bitsandbytes writes: byte {}: {}", fault->offset, fault->reason);
+    }
     const auto fields = json::parse(text);
     if (fields.at("quant_type").get<std::string>() != name) {
       reader.fail(suffix, "quant_type is {}, not {}", fields.at("quant_type").dump(), name);
@@ -120,6 +124,11 @@ void check_code(const CheckpointReader& reader, const Bitsandbytes4bit& format) 
 
 bool Bitsandbytes4bit::is_in(const io::WeightFiles& files, const std::string& weight_name) const {
   return files.find(weight_name + state_suffix(name_)) != nullptr;
+}
+
+PackedWeight Bitsandbytes4bit::describe_in(const io::WeightFiles& files, const std::string& weight_name) const {
+  auto state = parse_state(CheckpointReader(files, weight_name), name_);
+  return {std::move(state.format), std::move(state.shape)};
 }
 
 StoredWeight Bitsandbytes4bit::load(const io::WeightFiles& files, const std::string& weight_name) const {

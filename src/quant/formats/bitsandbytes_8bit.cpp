@@ -88,7 +88,7 @@ class Bitsandbytes8bit : public Format {
     return view != nullptr && view->dtype == io::Dtype::i8 && files.find(module + std::string(kScales)) != nullptr;
   }
 
-  StoredWeight load(const io::WeightFiles& files, const std::string& weight_name) const override {
+  PackedWeight describe_in(const io::WeightFiles& files, const std::string& weight_name) const override {
     const CheckpointReader reader(files, module_prefix(weight_name));
     const auto& view = reader.part("weight", io::Dtype::i8, -1);
     if (view.shape.size() != 2 || view.elements() == 0) {
@@ -100,10 +100,17 @@ class Bitsandbytes8bit : public Format {
                   "names a layout for one GPU's instructions; only rows (0) are known. Save the "
                   "model with bitsandbytes 0.45 or newer.");
     }
-    StoredWeight weight;
-    weight.format.name = name();
-    weight.format.dtype = at::kHalf;  // what bitsandbytes rounds to; the checkpoint doesn't say what came before
-    weight.shape = view.shape;
+    WeightFormat format;
+    format.name = name();
+    format.dtype = at::kHalf;  // what bitsandbytes rounds to; the checkpoint doesn't say what came before
+    return {std::move(format), view.shape};
+  }
+
+  StoredWeight load(const io::WeightFiles& files, const std::string& weight_name) const override {
+    auto [format, shape] = describe_in(files, weight_name);
+    const CheckpointReader reader(files, module_prefix(weight_name));
+    const auto& view = files.at(weight_name);
+    StoredWeight weight{std::move(format), std::move(shape), {}, {}};
     weight.parts = {copy_of(view.data, view.elements(), at::kChar).view(view.shape),
                     reader.floats(std::string(kScales), view.shape[0])};
     return weight;

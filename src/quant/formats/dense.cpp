@@ -50,6 +50,9 @@ class DenseFormat : public Format {
   KernelWeight operand(const StoredWeight& weight) const override { return {matrix_of(weight.data()), {}}; }
 
   bool is_in(const io::WeightFiles&, const std::string&) const override { return false; }
+  PackedWeight describe_in(const io::WeightFiles&, const std::string& weight_name) const override {
+    throw Error("internal error: " + weight_name + " isn't quantized");
+  }
   StoredWeight load(const io::WeightFiles&, const std::string& weight_name) const override {
     throw Error("internal error: " + weight_name + " isn't quantized, and is read by store_from()");
   }

@@ -82,6 +82,10 @@ TEST(QuantizationConfig, AllFieldsAndTheirDefaults) {
   const BitsAndBytesConfig expected{"nf4", true, "bfloat16", "bfloat16", {"lm_head", "model.layers.1.mlp"}};
   EXPECT_EQ(full, expected);
   EXPECT_EQ(read(to_json(expected).dump().c_str()), expected);
+  const auto bytes = read(R"({"quant_method":"bitsandbytes","load_in_4bit":false,"load_in_8bit":true})");
+  EXPECT_TRUE(bytes->eight_bits);
+  EXPECT_FALSE(full->eight_bits);
+  EXPECT_EQ(read(to_json(*bytes).dump().c_str()), bytes);
 }
 
 TEST(QuantizationConfig, WhatIsNotSupportedIsRefusedByName) {
@@ -89,7 +93,6 @@ TEST(QuantizationConfig, WhatIsNotSupportedIsRefusedByName) {
               AllOf(HasSubstr("config.json"), HasSubstr("by GPTQ (\"gptq\")"), HasSubstr("16-bit model")));
   EXPECT_THAT(fault(R"({"quant_method":"fp8"})"), HasSubstr("FineGrainedFP8Config(dequantize=True)"));
   EXPECT_THAT(fault(R"({"quant_method":"brand-new"})"), HasSubstr("doesn't know (\"brand-new\")"));
-  EXPECT_THAT(fault(R"({"load_in_8bit":true})"), AllOf(HasSubstr("LLM.int8"), HasSubstr("dequantize()")));
   EXPECT_THAT(message_of<ModelError>([&] {
                 read_quantization_config({{"compression_config", {{"format", "x"}}}}, "config.json");
               }),

@@ -8,7 +8,7 @@
 
 #include "base/error.hpp"
 #include "io/safetensors.hpp"
-#include "quant/weight.hpp"
+#include "quant/checkpoint.hpp"
 
 namespace lorica::quant {
 namespace {
@@ -49,7 +49,13 @@ TEST_F(CheckpointTest, WhatIsSavedIsLoaded) {
       const auto files = saved(to_checkpoint(original, "m.weight"));
       ASSERT_TRUE(is_prequantized(files, "m.weight"));
       EXPECT_FALSE(is_prequantized(files, "m.weight.absmax"));
+      EXPECT_EQ(packed_weight_of("m.weight.absmax"), "m.weight");
+      EXPECT_EQ(packed_weight_of("m.weight"), "");
+      const auto described = describe_prequantized(files, "m.weight");
+      ASSERT_TRUE(described);
       const auto loaded = load_prequantized(files, "m.weight");
+      EXPECT_EQ(described->format, loaded.format);
+      EXPECT_EQ(described->shape, loaded.shape);
       EXPECT_EQ(loaded.format, original.format);
       EXPECT_EQ(loaded.shape, original.shape);
       EXPECT_EQ(loaded.constants, original.constants);
