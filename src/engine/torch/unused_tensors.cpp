@@ -47,9 +47,9 @@ std::string why_unused(const std::string& tensor, const model::Architecture& arc
     return "it belongs to a part for images or sound; only the language model is used";
   }
   if (has_part(tensor, {"lora_"})) return "it belongs to an adapter, which is no part of a base model";
-  if (layer_of(tensor) >= architecture.layers) {
+  if (layer_of(tensor) >= architecture.layer_count()) {
     const bool predicts = architecture.raw.contains("num_nextn_predict_layers");
-    return fmt::format("config.json's num_hidden_layers is {}{}", architecture.layers,
+    return fmt::format("config.json's num_hidden_layers is {}{}", architecture.layer_count(),
                        predicts ? "; layers that predict several tokens are not used" : "");
   }
   if (ends_with_any(tensor, {".q_norm.weight", ".k_norm.weight"})) {

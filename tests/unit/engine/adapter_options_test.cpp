@@ -6,6 +6,7 @@
 
 #include "base/error.hpp"
 #include "base/temporary_folder.hpp"
+#include "engine/tiny_model.hpp"
 #include "io/peft_adapter.hpp"
 
 namespace lorica::engine {
@@ -26,11 +27,14 @@ class AdapterOptions : public testing::Test {
     adapter_.target_modules = {"v_proj", "q_proj"};
     adapter_.layers_to_transform = std::vector<std::int64_t>{0, 1, 2};
     adapter_.modules_to_save = {"lm_head"};
+    // What "all-linear" stands for depends on the model.
+    std::filesystem::create_directories(folder_ / "model");
+    io::write_json(folder_ / "model" / "config.json", test::tiny_architecture("llama"));
   }
   config::ParsedConfig adopted(std::vector<std::string> words) {
     io::write_adapter_config(folder_ / io::kAdapterConfigFile, adapter_);
-    const std::vector<std::string> base = {"--model_name", "m",         "--train_type",
-                                           "lora",         "--adapter", (folder_ / "").string()};
+    const std::vector<std::string> base = {"--model_name", (folder_ / "model").string(), "--train_type", "lora",
+                                           "--adapter",    (folder_ / "").string()};
     words.insert(words.begin(), base.begin(), base.end());
     auto parsed = config::parse(config::Command::train, words);
     adopt_adapter_options(parsed);
