@@ -136,6 +136,7 @@ class Run {
   double matrix_gflops_ = 0;
   std::int64_t step_ = 0, total_steps_ = 0, last_evaluated_ = -1, last_saved_ = -1;
   std::int64_t first_step_ = 0;
+  bool trained_ = false;                                 ///< some step of this session had a learning rate
   MovedBytes moved_;                                     ///< in steps alone: not by loading, the trial, evaluations
   bool interrupted_ = false, timed_checkpoint_ = false;  // as agreed by all processes
   std::optional<std::int64_t> resumed_step_;
@@ -303,6 +304,7 @@ void Run::train_step(const InterruptGuard& interrupt) {
   const auto before = engine_->distribution();
   // Normalized once, by the supervised tokens of the whole step: no layout of micro-batches changes the loss.
   const double lr = config_.lr * optim::learning_rate_factor(schedule_, step_, total_steps_);
+  trained_ = trained_ || lr > 0;  // not by the first step of a warm-up
   const auto limit = config_.apply_gradient_clipping ? std::optional(config_.grad_norm) : std::nullopt;
   const auto parts = engine_->forward_backward(batch.micro_batches, 1.0 / static_cast<double>(batch.supervised), step_,
                                                limit ? std::nullopt : std::optional(lr));
@@ -458,7 +460,7 @@ void Run::conclude(bool finished) {
     return;
   }
   if (config_.save_model) {
-    save_final(*engine_, folder_, sampler_->largest_micro_batch(), step_ > 0 && config_.lr > 0, several());
+    save_final(*engine_, folder_, sampler_->largest_micro_batch(), trained_, several());
   }
   record_end();
   if (!world_.main()) return;
